@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: a Hugging Face checkpoint directory in, logits out, over sequences whose attention
+// follows a chosen rule. Tokens in, tokens out; text belongs to Tokenizer.
+#ifndef HGA_ENGINE_H_
+#define HGA_ENGINE_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hga/config.h"
+#include "hga/status.h"
+#include "hga/tokenizer.h"
+
+namespace hga {
+
+// Facts of a checkpoint, read without loading weights.
+struct ModelInfo {
+  std::string directory;
+  std::string family;         // config.json's model_type
+  std::string weight_format;  // e.g. "fp8-e4m3 128x128", "bf16"
+  int layers = 0;
+  int hidden = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int vocab = 0;
+  int experts = 0;            // 0: dense feed-forward
+  int experts_per_token = 0;
+  int ffn_width = 0;          // of one expert, or of the dense feed-forward
+  bool tied_embeddings = false;
+  double rope_theta = 0;
+  int64_t max_position = 0;   // tokens the model was made for
+  int64_t parameters = 0;
+  int64_t weight_bytes = 0;   // as stored, which is as kept in memory
+  int64_t tensors = 0;
+  int shards = 0;
+  std::vector<int32_t> eos_ids;
+};
+
+// Bytes a run will need, known before loading.
+struct MemoryPlan {
+  int64_t context = 0;              // tokens
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_token = 0;   // all layers
+  int64_t kv_bytes = 0;             // at `context`
+  int64_t summary_bytes = 0;        // at `context`
+  int64_t scratch_bytes = 0;        // activations and attention scratch of all threads
+  int64_t total_bytes = 0;
+  int64_t available_bytes = 0;      // what the machine could give now
+  bool fits = false;
+};
+
+struct LoadProgress {
+  int64_t bytes_done = 0;
+  int64_t bytes_total = 0;
+};
+
+struct EngineOptions {
+  int threads = 0;        // 0: one per core the process may use
+  std::string isa;        // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
+  int span = 256;         // most tokens (rows) of one Forward; scratch grows with it
+  bool check_values = false;  // refuse non-finite weights while loading
+  std::function<void(const LoadProgress&)> on_load;  // may be empty; called from the loading thread
+};
+
+// Sums over (query, layer, KV head); divide to get shares.
+struct AttentionStats {
+  struct Sums {
+    double context = 0;   // tokens a dense attention would have read
+    double visible = 0;   // tokens the softmax saw (working set)
+    double fetched = 0;   // distinct tokens brought in per span, spread over the span's queries
+  };
+  Sums all;               // every layer
+  Sums routed;            // without dense layers
+  int64_t queries = 0;    // tokens fed
+  double bytes_read = 0;  // K/V, summaries and samples read by attention (a cell read once a span)
+};
+
+class Model;  // opaque: weights and their computation
+
+// One sequence's tokens and K/V history. Not thread-safe; belongs to the Engine that made it.
+class Sequence {
+ public:
+  virtual ~Sequence() = default;
+  virtual int64_t length() const = 0;    // tokens held
+  virtual int64_t capacity() const = 0;  // tokens that fit
+  virtual const AttentionConfig& attention() const = 0;
+  virtual const AttentionStats& stats() const = 0;
+  virtual void ResetStats() = 0;
+  // The same history with another rule: K/V stay, summaries are rebuilt where the rule needs
+  // others. For comparing decode rules over equal K/V.
+  virtual Status SetAttention(const AttentionConfig& config) = 0;
+  // Forgets the tokens from `length` on. kInvalidArgument beyond length().
+  virtual Status Truncate(int64_t length) = 0;
+  // The plan of the newest decoded token: opened groups of (layer, KV head), ascending, as first
+  // token positions with their length. Empty for layers without routing.
+  struct OpenedGroup {
+    int64_t first;  // position
+    int tokens;
+  };
+  virtual std::vector<OpenedGroup> LastPlan(int layer, int kv_head) const = 0;
+};
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// Some tokens of one sequence in a batch.
+struct BatchItem {
+  Sequence* sequence = nullptr;
+  std::span<const int32_t> tokens;           // appended; 1 or more
+  LogitsWanted wanted = LogitsWanted::kNone;
+  std::span<float> logits;  // [1 or tokens.size()][vocab], by `wanted`; must be that long
+};
+
+// For `eval layers`: one layer's attention input and output on the trajectory of a Forward.
+struct LayerTap {
+  int layer;
+  int64_t first_position;
+  int rows;
+  const float* q;    // [rows][heads][head_dim], rotated, bf16-rounded
+  const float* out;  // [rows][heads][head_dim]
+};
+
+class Engine {
+ public:
+  // Reads and checks config, headers and tokenizer, then loads the weights.
+  static Result<std::unique_ptr<Engine>> Open(const std::string& directory,
+                                              const EngineOptions& options);
+  // Random weights of a checkpoint's shape (only config.json is read).
+  static Result<std::unique_ptr<Engine>> OpenDummy(const std::string& directory,
+                                                   const EngineOptions& options, uint64_t seed);
+  virtual ~Engine() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;  // HGA_CHECKs after OpenDummy
+  virtual int threads() const = 0;
+  virtual std::string isa() const = 0;  // what the kernels run on, e.g. "AVX2"
+  virtual int span() const = 0;
+
+  // Room for `capacity` tokens is reserved (address space; pages are touched as they fill).
+  // kInvalidArgument for a bad rule, kResourceExhausted for memory.
+  virtual Result<std::unique_ptr<Sequence>> NewSequence(const AttentionConfig& attention,
+                                                        int64_t capacity) = 0;
+  // One pass over at most span() tokens in all. Synchronous. Either every item's tokens are
+  // appended or (on error) none. Token ids outside the vocabulary: kInvalidArgument.
+  virtual Status Forward(std::span<const BatchItem> items) = 0;
+  // Feeds any number of tokens in spans. `logits` as BatchItem. `progress(done, total)` may be
+  // empty; returning false stops with kCancelled, after a whole span.
+  virtual Status Feed(Sequence& sequence, std::span<const int32_t> tokens, LogitsWanted wanted,
+                      std::span<float> logits,
+                      const std::function<bool(int64_t, int64_t)>& progress) = 0;
+  // For `eval layers`: feeds one span on dense attention's trajectory; `sequence` must be dense.
+  // For each layer `visit(layer, rule index, relative error per row...)` see LayerReport.
+  struct LayerReport {
+    int layer = 0;
+    std::vector<double> relative_error;  // [rules] mean over rows and heads of |o - dense| / |dense|
+    double entropy = 0;                  // nats, mean over rows and heads, of dense attention
+    double mass_beyond_windows = 0;      // share of attention mass on the candidate range, mean
+    int64_t rows = 0;                    // rows with a non-empty candidate range
+  };
+  // Measured over the queries at positions >= `from` of `tokens`; every `stride`-th of them.
+  virtual Result<std::vector<LayerReport>> CompareLayers(
+      std::span<const int32_t> tokens, std::span<const AttentionConfig> rules, int64_t from,
+      int64_t stride, const std::function<bool(int64_t, int64_t)>& progress) = 0;
+
+  // Memory a sequence of `context` tokens needs under `attention`.
+  virtual MemoryPlan Plan(const AttentionConfig& attention, int64_t context) const = 0;
+
+  // Seconds spent per stage since the last reset (wall time of the calling thread).
+  struct StageTime {
+    std::string_view name;  // "linear", "attention", "experts", "head", ...
+    double seconds;
+    double flops;           // useful multiply-adds times two
+    double bytes;           // least traffic
+  };
+  virtual std::vector<StageTime> stage_times() const = 0;
+  virtual void ResetStageTimes() = 0;
+};
+
+// Reads config.json and all headers, no weights.
+Result<ModelInfo> ReadModelInfo(const std::string& directory);
+// The plan without loading anything.
+Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
+                              int64_t context, int span, int threads);
+// A directory as it is; or a Hugging Face id looked up offline in the local cache
+// (HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub). kNotFound says the
+// `hf download` line to run. `revision` "" means "main".
+Result<std::string> ResolveModel(const std::string& model, const std::string& revision);
+// Shapes, dtypes, NaN/Inf and scales of every tensor of a checkpoint (reads all of it).
+Status CheckModel(const std::string& directory, const std::function<void(const LoadProgress&)>& p);
+
+}  // namespace hga
+
+#endif  // HGA_ENGINE_H_
