@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the verbs share: option groups, exit codes, messages on stderr, opening an engine.
+#ifndef HGA_APPS_CLI_COMMON_H_
+#define HGA_APPS_CLI_COMMON_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hga/config.h"
+#include "hga/engine.h"
+#include "hga/status.h"
+
+namespace hga::cli {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
+
+// The same for every verb. Added to each by main.
+struct GlobalOptions {
+  bool quiet = false;          // only errors on stderr
+  int verbose = 0;             // -v: also details
+  std::string color = "auto";  // auto, on, off; NO_COLOR is obeyed by auto
+  std::string log_file;        // messages go here as well
+  bool log_json = false;       // the log file as JSON lines
+  bool print_config = false;   // show the settings and leave
+};
+
+// Which checkpoint, on what.
+struct ModelOptions {
+  std::string model;     // directory or ORG/NAME
+  std::string revision;  // "" is "main"
+  bool dummy = false;    // random weights (--load-format dummy)
+  int threads = 0;
+  std::string isa = "auto";
+  int span = 256;
+};
+
+// A preset's name and the fields given on top of it; an empty optional leaves the preset's value.
+struct AttentionOptions {
+  std::string preset = "default";
+  std::optional<int> group, key_span, chunk_key_span, value_span, sink_chunks, local_chunks;
+  std::optional<int> groups_budget, chunk_beam;
+  std::optional<double> beam_share, trust;
+  std::optional<bool> tail;
+  std::optional<std::string> key_mean, scope, summary_dtype;
+  std::optional<std::string> dense_layers;    // "0,3"; "none"
+  std::optional<std::string> sampled_layers;  // "0:1024,5:512"; "none"
+};
+
+// -m/--model, --revision, --threads, --isa, --span; with `allow_dummy` also --load-format.
+void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy = false);
+// --attention and one flag per RoutingConfig field. `preset_flag` false leaves --attention to the
+// verb (for lists of presets).
+void AddAttentionOptions(CLI::App& verb, AttentionOptions* options, bool preset_flag = true);
+// --quiet, -v, --color, --log-file, --log-json, --print-config.
+void AddGlobalOptions(CLI::App& verb, GlobalOptions* options);
+
+// The preset with the given fields put over it. The name becomes NAME+custom if a field differs.
+// Layer numbers are checked against a model only by Validate(config, layers).
+Result<AttentionConfig> MakeAttention(const AttentionOptions& options);
+// The same for another preset's name; for verbs that compare several.
+Result<AttentionConfig> MakeAttention(const AttentionOptions& options, std::string_view preset);
+
+// Finds the directory (see ResolveModel), loads with a progress display. `load_seconds` and
+// `directory` may be null.
+Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const ModelOptions& options,
+                                           double* load_seconds, std::string* directory);
+
+// Messages on stderr (and in the log file). Info is silent with --quiet, Detail needs -v.
+// StartMessages is called by main once the options are known.
+Status StartMessages(const GlobalOptions& global);
+void Detail(std::string_view message);
+void Info(std::string_view message);
+void Warn(std::string_view message);
+void Error(std::string_view message);
+// Prints the error and gives the exit code that belongs to it: 130 for kCancelled after an
+// interrupt, 2 for kInvalidArgument, else 1.
+int Fail(const Status& status);
+
+// Ctrl-C. The first sets a flag that loops must ask for; the second ends the process with 130.
+void CatchInterrupts();
+bool Interrupted();
+void ClearInterrupt();
+
+bool StderrIsTerminal();
+bool UseColor(const GlobalOptions& global);  // on stderr
+
+// Writes all of `text` to stdout and flushes; kIoError (for instance a closed pipe).
+Status WriteStdout(std::string_view text);
+// Whole file, "-" is stdin; at most `limit` bytes (kResourceExhausted names both numbers).
+Result<std::string> ReadTextFile(const std::string& path, int64_t limit);
+Status WriteTextFile(const std::string& path, std::string_view text);
+
+// "1.50 GiB", "12.3 s", "1,234,567".
+std::string FormatBytes(double bytes);
+std::string FormatSeconds(double seconds);
+std::string FormatCount(int64_t value);
+
+// Seconds of a steady clock.
+double Now();
+
+}  // namespace hga::cli
+
+#endif  // HGA_APPS_CLI_COMMON_H_
