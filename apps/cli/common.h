@@ -63,9 +63,10 @@ void AddAttentionOptions(CLI::App& verb, AttentionOptions* options, bool preset_
 void AddGlobalOptions(CLI::App& verb, GlobalOptions* options);
 
 // The preset with the given fields put over it. The name becomes NAME+custom if a field differs.
-// Layer numbers are checked against a model only by Validate(config, layers).
+// Layer numbers are checked against a model only by Validate(config, layers). Fields given
+// together with "dense" are refused.
 Result<AttentionConfig> MakeAttention(const AttentionOptions& options);
-// The same for another preset's name; for verbs that compare several.
+// The same for another preset's name; for verbs that compare several, so "dense" takes no field.
 Result<AttentionConfig> MakeAttention(const AttentionOptions& options, std::string_view preset);
 
 // Finds the directory (see ResolveModel), loads with a progress display. `load_seconds` and
@@ -80,11 +81,16 @@ void Detail(std::string_view message);
 void Info(std::string_view message);
 void Warn(std::string_view message);
 void Error(std::string_view message);
-// Prints the error and gives the exit code that belongs to it: 130 for kCancelled after an
-// interrupt, 2 for kInvalidArgument, else 1.
+// Prints the error; 130 for kCancelled after an interrupt, else 1.
 int Fail(const Status& status);
+// Prints the error of a wrong command line; 2.
+int FailUsage(const Status& status);
+// The bar that Progress draws on the last line of the terminal; messages go above it.
+void DrawBar(std::string_view bar);
+void ClearBar();
 
-// Ctrl-C. The first sets a flag that loops must ask for; the second ends the process with 130.
+// Ctrl-C (SIGINT). The first sets a flag that loops must ask for; the second ends the process with
+// 130.
 void CatchInterrupts();
 bool Interrupted();
 void ClearInterrupt();

@@ -17,6 +17,13 @@ namespace {
 
 constexpr int64_t kTextBytesMax = int64_t{1} << 30;
 
+// The fields that are one of two words.
+const std::map<std::string_view, std::pair<std::string_view, std::string_view>> kChoices = {
+    {"key_mean", {"rotated", "mixed_rope"}},
+    {"scope", {"kv_head", "query_head"}},
+    {"summary_dtype", {"fp8", "bf16"}},
+    {"tail", {"true", "false"}}};
+
 Status FieldError(std::string_view spec, std::string_view field, std::string_view value,
                   std::string_view wanted) {
   return InvalidArgument(
@@ -68,12 +75,16 @@ Status SetField(std::string_view spec, std::string_view field, std::string_view 
     *it->second = number;
     return OkStatus();
   }
+  if (const auto it = kChoices.find(field);
+      it != kChoices.end() && value != it->second.first && value != it->second.second) {
+    return FieldError(spec, field, value,
+                      fmt::format("{} or {}", it->second.first, it->second.second));
+  }
   if (const auto it = texts.find(field); it != texts.end()) {
     *it->second = Replaced(Replaced(value, '+', ','), '@', ':');
     return OkStatus();
   }
   if (field == "tail") {
-    if (value != "true" && value != "false") return FieldError(spec, field, value, "true or false");
     options->tail = value == "true";
     return OkStatus();
   }
