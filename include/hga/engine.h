@@ -182,6 +182,16 @@ class Engine {
   virtual void ResetStageTimes() = 0;
 };
 
+// What this process can compute on, known without a model.
+struct DeviceInfo {
+  std::string name;             // "cpu"
+  std::string isa;              // as Engine::isa() with default options
+  int threads = 0;              // cores the process may use
+  int64_t memory_bytes = 0;     // of the machine or its control group
+  int64_t available_bytes = 0;  // what could be had now
+};
+Result<std::vector<DeviceInfo>> ListDevices();
+
 // Reads config.json and all headers, no weights.
 Result<ModelInfo> ReadModelInfo(const std::string& directory);
 // The plan without loading anything.
