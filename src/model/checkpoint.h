@@ -64,7 +64,7 @@ class Checkpoint {
   std::string directory_;
   std::vector<File> files_;
   std::vector<TensorInfo> tensors_;
-  std::vector<std::pair<uint64_t, int32_t>> by_hash_;  // (hash of name, index), sorted
+  NameTable by_name_;
   int64_t total_bytes_ = 0;
 };
 

@@ -4,8 +4,10 @@
 #define HGA_MODEL_SAFETENSORS_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -70,6 +72,17 @@ Result<std::vector<TensorInfo>> ParseSafetensorsHeader(std::string_view header_j
 
 // The same from an open file, its length field included.
 Result<std::vector<TensorInfo>> ReadSafetensorsHeader(const File& file);
+
+// Positions in a list of tensors by name: (hash, position), sorted. Chosen names can make hashes
+// collide, never the search slow: equal hashes are ordered by name.
+using NameTable = std::vector<std::pair<uint64_t, int32_t>>;
+NameTable BuildNameTable(std::span<const TensorInfo> tensors);
+// Position of `name`, -1 if absent.
+int32_t FindName(const NameTable& table, std::span<const TensorInfo> tensors,
+                 std::string_view name);
+// Positions of two tensors with equal names, (-1, -1) if there are none.
+std::pair<int32_t, int32_t> FindDuplicate(const NameTable& table,
+                                          std::span<const TensorInfo> tensors);
 
 }  // namespace hga
 
