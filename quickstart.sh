@@ -44,4 +44,4 @@ echo "built in $((SECONDS - started)) s" >&2
 
 echo "== 3/3 the main job: a document of $context tokens, facts in it, questions at its end" >&2
 exec build/release/apps/cli/hga demo --model models/hga-mini --ctx "$context" \
-  --text examples/text/ivanhoe.txt "${demo[@]}"
+  --text examples/text/middlemarch.txt "${demo[@]}"

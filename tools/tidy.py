@@ -42,7 +42,7 @@ SRC_ROOMS = [room for room in ROOMS if room not in ("include", "apps", "examples
 # Headers of outside libraries, and who may include them (rooms absent here may include none).
 LIBRARIES = {
     "highway": (r"hwy/", {"cpu"}),
-    "openblas": (r"cblas\.h|openblas", {"cpu"}),
+    "openblas": (r"cblas\.h|openblas", {"cpu", "apps"}),  # apps: `bench` measures a roof with it
     "tbb": (r"tbb/|oneapi/", {"base", "cpu", "attention", "model", "engine"}),
     "cuda": (r"cuda|cub/|cutlass/", {"cuda"}),
     "simdjson": (r"simdjson", {"model"}),

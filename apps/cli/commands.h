@@ -19,6 +19,7 @@ void AddInfoCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddTokenizeCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddEvalCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
+void AddDemoCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 
 }  // namespace hga::cli
 
