@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,20 +18,23 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <thread>
 #include <vector>
 
-extern "C" char* openblas_get_corename(void);
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace hga::cli {
 namespace {
 
 constexpr size_t kReadBytes = size_t{512} << 20;  // of all threads: far beyond any cache
-constexpr int kReadPasses = 6;
+constexpr int kReadPasses = 12;
 constexpr int kMatrixSize = 1024;
-constexpr int kMatrixPasses = 8;
+constexpr int kMatrixPasses = 24;
 constexpr const char* kCoreVariable = "OPENBLAS_CORETYPE";
 
 double Seconds() {
@@ -65,28 +69,79 @@ double FastestPass(int threads, int passes, const std::function<void(int)>& pass
   return best;
 }
 
-// Eight sums of their own hide the latency of the additions.
+// Anonymous memory, in huge pages where the system gives them, so that reads don't wait for
+// page tables. Pages belong to the thread that writes them first.
+class Pages {
+ public:
+  explicit Pages(size_t bytes) : bytes_(bytes) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return;
+    madvise(memory, bytes, MADV_HUGEPAGE);  // refusal only costs speed
+    words_ = static_cast<uint64_t*>(memory);
+  }
+  ~Pages() {
+    if (words_ != nullptr) munmap(words_, bytes_);
+  }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  uint64_t* words() { return words_; }  // nullptr: no memory
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t bytes_;
+  uint64_t* words_ = nullptr;
+};
+
+// Several sums of their own hide the latency of the additions. count: a multiple of 16.
 uint64_t SumOf(const uint64_t* words, size_t count) {
   std::array<uint64_t, 8> sums{};
-  for (size_t i = 0; i + 8 <= count; i += 8) {
+  for (size_t i = 0; i < count; i += 8) {
     for (size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
   }
   return std::accumulate(sums.begin(), sums.end(), uint64_t{0});
 }
 
+#if defined(__x86_64__)
+// Measured: a fifth faster than the loop above on 16-byte vectors.
+__attribute__((target("avx2"))) uint64_t SumOfAvx2(const uint64_t* words, size_t count) {
+  __m256i sums[4] = {};
+  for (size_t i = 0; i < count; i += 16) {
+    for (size_t j = 0; j < 4; ++j) {
+      const auto* from = reinterpret_cast<const __m256i*>(words + i + 4 * j);
+      sums[j] = _mm256_add_epi64(sums[j], _mm256_load_si256(from));
+    }
+  }
+  std::array<uint64_t, 16> lanes;
+  std::memcpy(lanes.data(), sums, sizeof(sums));
+  return std::accumulate(lanes.begin(), lanes.end(), uint64_t{0});
+}
+#endif
+
+uint64_t WidestSum(const uint64_t* words, size_t count) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return SumOfAvx2(words, count);
+#endif
+  return SumOf(words, count);
+}
+
 double MeasureReads(int threads) {
-  const size_t words = kReadBytes / sizeof(uint64_t) / static_cast<size_t>(threads);
-  std::vector<std::vector<uint64_t>> parts(static_cast<size_t>(threads));
+  constexpr size_t kPage = size_t{2} << 20;
+  const size_t bytes = kReadBytes / static_cast<size_t>(threads) / kPage * kPage + kPage;
+  std::vector<std::unique_ptr<Pages>> parts(static_cast<size_t>(threads));
   std::vector<uint64_t> sums(static_cast<size_t>(threads));
   const double seconds = FastestPass(threads, kReadPasses, [&](int thread) {
     auto& part = parts[static_cast<size_t>(thread)];
-    if (part.empty()) part.assign(words, static_cast<uint64_t>(thread) + 1);  // on its own node
-    sums[static_cast<size_t>(thread)] += SumOf(part.data(), part.size());
+    if (part == nullptr) {
+      part = std::make_unique<Pages>(bytes);
+      if (part->words() != nullptr) std::memset(part->words(), 1, bytes);
+    }
+    if (part->words() == nullptr) return;
+    sums[static_cast<size_t>(thread)] += WidestSum(part->words(), bytes / sizeof(uint64_t));
   });
-  // The sums are used, so that no compiler drops the reads.
-  const bool read = std::accumulate(sums.begin(), sums.end(), uint64_t{0}) != 0;
-  const double bytes = static_cast<double>(words * sizeof(uint64_t)) * threads;
-  return read ? bytes / seconds / 1e9 : 0;
+  // The sums are looked at, so that no compiler drops the reads; no memory, no figure.
+  const bool all = std::all_of(sums.begin(), sums.end(), [](uint64_t sum) { return sum != 0; });
+  return all ? static_cast<double>(bytes) * threads / seconds / 1e9 : 0;
 }
 
 double MeasureProducts(int threads) {

@@ -99,6 +99,9 @@ Result<AttentionConfig> RuleFromSpec(std::string_view spec) {
 
 Result<AttentionConfig> RuleFromSpec(const AttentionOptions& flags, std::string_view spec) {
   const std::string_view name = spec.substr(0, spec.find(':'));
+  if (name == "dense" && spec.size() > name.size()) {
+    return InvalidArgument(fmt::format("rule \"{}\": dense attention has no fields", spec));
+  }
   AttentionOptions options = name == "dense" ? AttentionOptions() : flags;
   for (size_t at = name.size(); at < spec.size();) {
     const size_t begin = at + 1;
