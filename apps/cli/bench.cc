@@ -37,6 +37,7 @@ struct BenchOptions {
   std::string text;  // "": seeded random token ids
   uint64_t seed = 1;
   bool roof_only = false;
+  bool no_roof = false;
 };
 
 constexpr int64_t kTokensMax = int64_t{1} << 24;
@@ -198,7 +199,8 @@ Json ResultToJson(const Report& report, const BenchResult& result) {
 }
 
 std::string WithRoof(double value, double roof) {
-  return fmt::format("{:.1f} ({:.0f} %)", value, 100 * Share(value, roof));
+  if (roof <= 0) return fmt::format("{:.1f}", value);
+  return fmt::format("{:.1f} ({:.0f} %)", value, 100 * value / roof);
 }
 
 Table ResultTable(const Report& report) {
@@ -252,11 +254,12 @@ std::string Render(const Report& report, const std::string& format) {
     }
     return text;
   }
-  return fmt::format("{}, {}, {} threads, {}\n{}\n{}", report.head["model"].get<std::string>(),
-                     report.head["weights"].get<std::string>(), report.head["threads"].get<int>(),
-                     report.head["isa"].get<std::string>(),
-                     RoofLine(report.roof, report.head["threads"].get<int>()),
-                     ResultTable(report).Markdown());
+  return fmt::format(
+      "{}, {}, {} threads, {}\n{}\n{}", report.head["model"].get<std::string>(),
+      report.head["weights"].get<std::string>(), report.head["threads"].get<int>(),
+      report.head["isa"].get<std::string>(),
+      report.roof.memory_gb_s > 0 ? RoofLine(report.roof, report.head["threads"].get<int>()) : "",
+      ResultTable(report).Markdown());
 }
 
 Status RunRoof(const BenchOptions& options) {
@@ -299,7 +302,10 @@ Status RunBenchVerb(const GlobalOptions& global, const BenchOptions& options) {
   HGA_RETURN_IF_ERROR(MakeGrid(options).status());  // before any weights are read
   HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
   HGA_ASSIGN_OR_RETURN(const BenchPlan plan, MakePlan(*engine, options));
-  HGA_ASSIGN_OR_RETURN(const Roof before, MeasureRoof(options.model.isa, engine->threads()));
+  Roof before;
+  if (!options.no_roof) {
+    HGA_ASSIGN_OR_RETURN(before, MeasureRoof(options.model.isa, engine->threads()));
+  }
   std::string label;
   std::unique_ptr<Progress> progress;
   Report report;
@@ -316,14 +322,16 @@ Status RunBenchVerb(const GlobalOptions& global, const BenchOptions& options) {
         return !Interrupted();
       }));
   progress.reset();
-  HGA_ASSIGN_OR_RETURN(const Roof after, MeasureRoof(options.model.isa, engine->threads()));
-  report.roof = Better(before, after);
+  if (!options.no_roof) {
+    HGA_ASSIGN_OR_RETURN(const Roof after, MeasureRoof(options.model.isa, engine->threads()));
+    report.roof = Better(before, after);
+  }
   report.head = {{"version", HGA_VERSION}, {"commit", CommitText()}, {"cpu", ProcessorName()}};
   report.head.update(DescribeEngine(*engine));
   report.head["tokens"] =
       options.text.empty() ? fmt::format("random, seed {}", options.seed) : BaseName(options.text);
   report.head["repeats"] = options.repeats;
-  report.head["roof"] = RoofToJson(report.roof);
+  report.head["roof"] = options.no_roof ? Json() : RoofToJson(report.roof);
   return WriteStdout(Render(report, options.output));
 }
 
@@ -362,6 +370,7 @@ void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
   verb->add_option("--seed", options->seed, "Draws random ids and dummy weights")
       ->capture_default_str();
   verb->add_flag("--roof", options->roof_only, "Only measure what the machine can do");
+  verb->add_flag("--no-roof", options->no_roof, "Leave that out");
   verb->callback([options, &global, exit_code] {
     const Status status = RunBenchVerb(global, *options);
     *exit_code = status.ok() ? kExitOk : Fail(status);

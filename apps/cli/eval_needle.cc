@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <random>
 #include <set>
 
 #include "eval_common.h"
+#include "facts.h"
 #include "progress.h"
 #include "table.h"
 
@@ -32,35 +31,6 @@ struct NeedleOptions {
   std::string json;
 };
 
-constexpr int kDigits = 7;
-constexpr int kAnswerTokens = kDigits + 4;  // room for a space and the end of the sentence
-constexpr int kQuestionTokensMax = 64;
-constexpr int64_t kFactSpacing = 192;  // tokens between facts of one depth: no shared chunk
-constexpr int64_t kSnapTokens = 48;    // how far a fact may move to stand at the end of a line
-
-constexpr std::array<const char*, 24> kAdjectives = {
-    "amber",  "brass",  "copper", "crimson", "distant", "emerald", "frozen", "gentle",
-    "golden", "hidden", "hollow", "ivory",   "jade",    "lunar",   "marble", "narrow",
-    "olive",  "pale",   "quiet",  "rusty",   "scarlet", "silver",  "velvet", "wooden"};
-constexpr std::array<const char*, 24> kNouns = {
-    "anchor", "basket",  "beacon", "bridge", "candle", "castle", "compass", "falcon",
-    "garden", "hammer",  "harbor", "island", "kettle", "ladder", "lantern", "meadow",
-    "mirror", "orchard", "pillar", "ribbon", "saddle", "tower",  "valley",  "window"};
-
-struct Fact {
-  std::string key;     // "amber anchor"
-  std::string number;  // kDigits digits
-  double depth = 0;    // percent
-  int64_t first = 0;   // positions of the number in its document
-  int64_t last = 0;
-};
-
-struct Document {
-  std::string text;  // file name
-  std::vector<int32_t> tokens;
-  std::vector<Fact> facts;
-};
-
 struct Answer {
   std::string text;
   bool found = false;
@@ -73,113 +43,6 @@ struct Score {
   std::string rule;
   std::vector<int> found;  // [depths]
   std::vector<int> asked;  // [depths]
-};
-
-// Same numbers on every machine, unlike the library's distributions.
-int64_t Draw(std::mt19937_64* random, int64_t count) {
-  return static_cast<int64_t>((*random)() % static_cast<uint64_t>(count));
-}
-
-std::vector<Fact> DrawFacts(const std::vector<double>& depths, int per_depth,
-                            std::mt19937_64* random) {
-  std::vector<Fact> facts;
-  std::set<std::string> keys;
-  for (const double depth : depths) {
-    for (int i = 0; i < per_depth; ++i) {
-      Fact fact;
-      fact.depth = depth;
-      do {
-        fact.key = fmt::format("{} {}", kAdjectives[Draw(random, kAdjectives.size())],
-                               kNouns[Draw(random, kNouns.size())]);
-      } while (!keys.insert(fact.key).second);
-      fact.number = fmt::format("{}", 1000000 + Draw(random, 9000000));
-      facts.push_back(std::move(fact));
-    }
-  }
-  return facts;
-}
-
-// Builds documents out of text tokens with facts between them. Pieces are encoded apart: the
-// tokens of the surrounding text stay those of the file.
-class DocumentMaker {
- public:
-  explicit DocumentMaker(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  // `text` [any]: the whole file's tokens. `length`: tokens of the finished document.
-  Result<Document> Make(const std::string& name, const std::vector<int32_t>& text, int64_t length,
-                        std::vector<Fact> facts) {
-    std::vector<std::array<std::vector<int32_t>, 3>> pieces;
-    int64_t base = length;
-    for (const Fact& fact : facts) {
-      HGA_ASSIGN_OR_RETURN(auto piece, Encode(fact));
-      for (const auto& part : piece) base -= static_cast<int64_t>(part.size());
-      pieces.push_back(std::move(piece));
-    }
-    if (base < 1 || static_cast<int64_t>(text.size()) < base) {
-      return InvalidArgument(
-          fmt::format("{}: the text has {} tokens; a document of {} tokens with "
-                      "{} facts needs {}",
-                      name, text.size(), length, facts.size(), base));
-    }
-    std::vector<std::pair<int64_t, size_t>> places;  // where in the text, which fact
-    for (size_t i = 0; i < facts.size(); ++i) {
-      HGA_ASSIGN_OR_RETURN(const int64_t place, Place(text, base, facts, i));
-      places.emplace_back(place, i);
-    }
-    std::stable_sort(places.begin(), places.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    Document document{name, {}, std::move(facts)};
-    int64_t at = 0;
-    for (const auto& [place, i] : places) {
-      Append(text, at, place, &document.tokens);
-      at = place;
-      const auto& [before, number, after] = pieces[i];
-      document.tokens.insert(document.tokens.end(), before.begin(), before.end());
-      document.facts[i].first = static_cast<int64_t>(document.tokens.size());
-      document.tokens.insert(document.tokens.end(), number.begin(), number.end());
-      document.facts[i].last = static_cast<int64_t>(document.tokens.size()) - 1;
-      document.tokens.insert(document.tokens.end(), after.begin(), after.end());
-    }
-    Append(text, at, base, &document.tokens);
-    return document;
-  }
-
- private:
-  Result<std::array<std::vector<int32_t>, 3>> Encode(const Fact& fact) const {
-    std::array<std::vector<int32_t>, 3> piece;
-    const std::array<std::string, 3> texts = {
-        fmt::format("\n\nThe secret number for the {} is", fact.key), " " + fact.number, ".\n\n"};
-    for (size_t i = 0; i < texts.size(); ++i) {
-      HGA_ASSIGN_OR_RETURN(piece[i], tokenizer_.Encode(texts[i], /*parse_special=*/false));
-    }
-    return piece;
-  }
-
-  // The fact's depth, apart from the others of the same depth, moved to the next end of a line.
-  Result<int64_t> Place(const std::vector<int32_t>& text, int64_t base,
-                        const std::vector<Fact>& facts, size_t which) const {
-    int64_t earlier = 0;
-    for (size_t i = 0; i < which; ++i) earlier += facts[i].depth == facts[which].depth ? 1 : 0;
-    const double depth = facts[which].depth;
-    const int64_t shift = (depth <= 50 ? earlier : -earlier) * kFactSpacing;
-    const int64_t wanted =
-        std::clamp<int64_t>(std::llround(depth / 100 * static_cast<double>(base)) + shift, 0, base);
-    if (wanted == 0 || wanted == base) return wanted;
-    const int64_t end = std::min(base, wanted + kSnapTokens);
-    for (int64_t place = wanted; place < end; ++place) {
-      HGA_ASSIGN_OR_RETURN(const std::string before,
-                           tokenizer_.Decode(std::span(text).subspan(place - 1, 1), true));
-      if (before.ends_with('\n')) return place;
-    }
-    return wanted;
-  }
-
-  static void Append(const std::vector<int32_t>& text, int64_t first, int64_t last,
-                     std::vector<int32_t>* out) {
-    out->insert(out->end(), text.begin() + first, text.begin() + last);
-  }
-
-  const Tokenizer& tokenizer_;
 };
 
 // Which (layer, KV head) had the fact's number before its eyes at the newest decoded token.
@@ -209,13 +72,6 @@ std::string DescribePlan(const Engine& engine, const Sequence& sequence, const F
   return fmt::format("opened by {} of {} (layer, KV head):{}", open, routed, heads);
 }
 
-// Whether `text` is the start of the wanted answer, or all of it and no further digit.
-bool Agrees(std::string_view text, std::string_view wanted) {
-  const size_t both = std::min(text.size(), wanted.size());
-  if (text.substr(0, both) != wanted.substr(0, both)) return false;
-  return text.size() <= wanted.size() || text[wanted.size()] < '0' || text[wanted.size()] > '9';
-}
-
 // Asks questions at the end of a document that has been fed once.
 class Examiner {
  public:
@@ -227,34 +83,26 @@ class Examiner {
 
   // Greedy answer; the sequence is as before afterwards.
   Result<Answer> Ask(const Fact& fact) {
-    HGA_ASSIGN_OR_RETURN(
-        std::vector<int32_t> question,
-        engine_.tokenizer().Encode(fmt::format("\n\nWhat is the secret number for the {0}? "
-                                               "The secret number for the {0} is",
-                                               fact.key),
-                                   /*parse_special=*/false));
-    if (question.size() > kQuestionTokensMax) {
-      return InvalidArgument(fmt::format("the question for \"{}\" has {} tokens, room is for {}",
-                                         fact.key, question.size(), kQuestionTokensMax));
-    }
+    HGA_ASSIGN_OR_RETURN(const std::vector<int32_t> question,
+                         EncodeQuestion(engine_.tokenizer(), fact));
     // The last token goes alone, so that a plan of its own leads to the first answer token.
     const std::span<const int32_t> all(question);
     HGA_RETURN_IF_ERROR(engine_.Feed(sequence_, all.first(all.size() - 1), LogitsWanted::kNone, {},
                                      [](int64_t, int64_t) { return !Interrupted(); }));
     Answer answer;
     int32_t token = question.back();
-    const std::string wanted = " " + fact.number;
-    for (int step = 0; step < kAnswerTokens && answer.text.size() <= wanted.size(); ++step) {
+    const std::string wanted = WantedAnswer(fact);
+    for (int step = 0; step < kFactAnswerTokens && answer.text.size() <= wanted.size(); ++step) {
       HGA_RETURN_IF_ERROR(engine_.Feed(sequence_, {&token, 1}, LogitsWanted::kLast, logits_, {}));
       token = ArgMax(logits_);
       HGA_ASSIGN_OR_RETURN(const std::string piece,
                            engine_.tokenizer().Decode({&token, 1}, /*keep_special=*/true));
       answer.text += piece;
-      if (answer.plan.empty() && !Agrees(answer.text, wanted)) {
+      if (answer.plan.empty() && !AnswerAgrees(answer.text, wanted)) {
         answer.plan = DescribePlan(engine_, sequence_, fact);
       }
     }
-    answer.found = answer.text.size() >= wanted.size() && Agrees(answer.text, wanted);
+    answer.found = answer.text.size() >= wanted.size() && AnswerAgrees(answer.text, wanted);
     HGA_RETURN_IF_ERROR(sequence_.Truncate(document_length_));
     return answer;
   }
@@ -284,8 +132,8 @@ class NeedleRun {
         const std::vector<int> none(options_.depths.size(), 0);
         scores_.push_back({ctx, rule.name, none, none});
       }
-      HGA_ASSIGN_OR_RETURN(const std::vector<Document> documents, MakeDocuments(ctx));
-      for (const Document& document : documents) {
+      HGA_ASSIGN_OR_RETURN(const std::vector<FactDocument> documents, MakeDocuments(ctx));
+      for (const FactDocument& document : documents) {
         for (size_t rule = 0; rule < rules_.size(); ++rule) {
           HGA_RETURN_IF_ERROR(Examine(ctx, document, rules_[rule], &scores_[first + rule]));
         }
@@ -344,11 +192,15 @@ class NeedleRun {
   }
 
   // Every length has facts of its own; those of a depth are dealt out over the documents.
-  Result<std::vector<Document>> MakeDocuments(int64_t ctx) const {
+  Result<std::vector<FactDocument>> MakeDocuments(int64_t ctx) const {
     std::mt19937_64 random(options_.seed * 1000003 + static_cast<uint64_t>(ctx));
-    const std::vector<Fact> facts = DrawFacts(options_.depths, options_.facts, &random);
+    std::vector<double> depths;
+    for (const double depth : options_.depths) {
+      depths.insert(depths.end(), static_cast<size_t>(options_.facts), depth);
+    }
+    const std::vector<Fact> facts = DrawFacts(depths, &random);
     const int count = std::min(options_.documents, options_.facts);
-    std::vector<Document> documents;
+    std::vector<FactDocument> documents;
     for (int i = 0; i < count; ++i) {
       std::vector<Fact> share;
       for (size_t f = 0; f < facts.size(); ++f) {
@@ -356,18 +208,19 @@ class NeedleRun {
         if (of_depth % count == i) share.push_back(facts[f]);
       }
       const size_t text = static_cast<size_t>(i) % texts_.size();
-      HGA_ASSIGN_OR_RETURN(Document document,
-                           DocumentMaker(engine_.tokenizer())
-                               .Make(BaseName(options_.texts[text]), texts_[text],
-                                     ctx - kQuestionTokensMax - kAnswerTokens, std::move(share)));
+      HGA_ASSIGN_OR_RETURN(
+          FactDocument document,
+          HideFacts(engine_.tokenizer(), BaseName(options_.texts[text]), texts_[text],
+                    ctx - kFactQuestionTokensMax - kFactAnswerTokens, std::move(share)));
       documents.push_back(std::move(document));
     }
     return documents;
   }
 
-  Status Examine(int64_t ctx, const Document& document, const AttentionConfig& rule, Score* score) {
+  Status Examine(int64_t ctx, const FactDocument& document, const AttentionConfig& rule,
+                 Score* score) {
     HGA_ASSIGN_OR_RETURN(auto sequence, engine_.NewSequence(rule, ctx));
-    Progress progress(global_, fmt::format("{} {} {}", document.text, ShortCount(ctx), rule.name),
+    Progress progress(global_, fmt::format("{} {} {}", document.name, ShortCount(ctx), rule.name),
                       Progress::Unit::kTokens);
     HGA_RETURN_IF_ERROR(engine_.Feed(*sequence, document.tokens, LogitsWanted::kNone, {},
                                      [&](int64_t done, int64_t total) {
@@ -385,7 +238,7 @@ class NeedleRun {
       if (answer.found) continue;
       misses_.push_back({{"attention", rule.name},
                          {"ctx", ctx},
-                         {"text", document.text},
+                         {"text", document.name},
                          {"depth", fact.depth},
                          {"first", fact.first},
                          {"last", fact.last},
@@ -408,12 +261,11 @@ class NeedleRun {
 
 Status CheckOptions(const NeedleOptions& options) {
   const size_t facts = options.depths.size() * static_cast<size_t>(options.facts);
-  constexpr size_t kKeys = kAdjectives.size() * kNouns.size();
-  if (facts > kKeys / 2) {
+  if (facts > kFactKeysMax) {
     return InvalidArgument(
         fmt::format("{} depths times {} facts are {} facts; at most {} have "
                     "names of their own",
-                    options.depths.size(), options.facts, facts, kKeys / 2));
+                    options.depths.size(), options.facts, facts, kFactKeysMax));
   }
   const std::set<double> distinct(options.depths.begin(), options.depths.end());
   if (distinct.size() != options.depths.size()) {
