@@ -54,8 +54,10 @@ struct AttentionOptions {
   std::optional<std::string> sampled_layers;  // "0:1024,5:512"; "none"
 };
 
-// -m/--model, --revision, --threads, --isa, --span; with `allow_dummy` also --load-format.
-void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy = false);
+// -m/--model, --revision, --threads, --isa, --span; with `allow_dummy` also --load-format; with
+// `positional` the model may also stand alone.
+void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy = false,
+                     bool positional = false);
 // --attention and one flag per RoutingConfig field. `preset_flag` false leaves --attention to the
 // verb (for lists of presets).
 void AddAttentionOptions(CLI::App& verb, AttentionOptions* options, bool preset_flag = true);

@@ -30,7 +30,8 @@ void AddGlobalOptionsToLeaves(CLI::App* app, GlobalOptions* global) {
 void AddRootOptions(CLI::App* app) {
   app->set_help_flag("-h,--help", "What there is");
   app->set_help_all_flag("--help-all", "The same for every verb");
-  app->set_version_flag("--version", [] { return VersionText(); }, "Version, commit, instructions");
+  app->set_version_flag(
+      "--version", [] { return VersionText(); }, "Version, commit, instructions");
   app->add_flag_callback(
          "--list-devices",
          [] {
@@ -48,6 +49,8 @@ void AddVerbs(CLI::App* app, GlobalOptions* global, int* exit_code) {
   AddChatCommand(*app, *global, exit_code);
   AddEvalCommand(*app, *global, exit_code);
   AddBenchCommand(*app, *global, exit_code);
+  AddDemoCommand(*app, *global, exit_code);
+  AddDemoCommand(*app, *global, exit_code);
   AddInfoCommand(*app, *global, exit_code);
   AddTokenizeCommand(*app, *global, exit_code);
 }
@@ -69,18 +72,20 @@ int Main(int argc, char** argv) {
   CatchInterrupts();
   GlobalOptions global;
   int exit_code = kExitOk;
-  CLI::App app("Runs pretrained checkpoints over very long contexts with Hierarchical Global "
-               "Attention.\nText goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 "
-               "failed, 2 usage, 130 interrupted.",
-               "hga");
+  CLI::App app(
+      "Runs pretrained checkpoints over very long contexts with Hierarchical Global "
+      "Attention.\nText goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 "
+      "failed, 2 usage, 130 interrupted.",
+      "hga");
   app.fallthrough();  // so that --config may stand behind the verb
   app.require_subcommand(1);
   AddRootOptions(&app);
   AddVerbs(&app, &global, &exit_code);
   AddGlobalOptionsToLeaves(&app, &global);
   AddEnvironmentNames(&app);
-  app.footer("Every option of a verb also has a variable HGA_<NAME>; a flag wins over it, and it "
-             "wins over --config.");
+  app.footer(
+      "Every option of a verb also has a variable HGA_<NAME>; a flag wins over it, and it "
+      "wins over --config.");
   app.parse_complete_callback([&] { BeforeVerb(app, global); });
   try {
     app.parse(argc, argv);

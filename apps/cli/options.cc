@@ -102,8 +102,8 @@ Status ApplyLayers(const AttentionOptions& options, AttentionConfig* config) {
 
 }  // namespace
 
-void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy) {
-  verb.add_option("-m,--model", options->model,
+void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy, bool positional) {
+  verb.add_option(positional ? "model,-m,--model" : "-m,--model", options->model,
                   "Checkpoint: a directory, or ORG/NAME from the local Hugging Face cache")
       ->type_name("DIR|ORG/NAME")
       ->required()

@@ -65,9 +65,9 @@ void AddLengthOptions(CLI::App& verb, LengthFlags* flags) {
       ->type_name("N")
       ->capture_default_str()
       ->group(kLengthGroup);
-  verb.add_option("-n,--max-tokens", flags->max_tokens,
-                  fmt::format("Most tokens to write [{}, or what the context leaves]",
-                              kDefaultMaxTokens))
+  verb.add_option(
+          "-n,--max-tokens", flags->max_tokens,
+          fmt::format("Most tokens to write [{}, or what the context leaves]", kDefaultMaxTokens))
       ->check(CLI::Range(int64_t{1}, kMaxTokens))
       ->type_name("N")
       ->group(kLengthGroup);
@@ -171,8 +171,8 @@ Result<int64_t> AnswerLimit(const LengthFlags& flags, int64_t limit, int64_t pro
 
 Status CheckStops(const StopFlags& flags) {
   if (flags.stop.size() > kMaxStops) {
-    return InvalidArgument(
-        fmt::format("--stop is there {} times, at most {} are taken", flags.stop.size(), kMaxStops));
+    return InvalidArgument(fmt::format("--stop is there {} times, at most {} are taken",
+                                       flags.stop.size(), kMaxStops));
   }
   for (const std::string& stop : flags.stop) {
     if (stop.empty()) return InvalidArgument("--stop: an empty text would stop every answer");

@@ -20,7 +20,7 @@ struct SamplingFlags {
   std::optional<double> temperature, top_p, min_p;
   std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k;
-  std::optional<uint64_t> seed;  // empty: drawn
+  std::optional<uint64_t> seed;         // empty: drawn
   std::vector<std::string> logit_bias;  // ID=V
   bool greedy = false;
 };

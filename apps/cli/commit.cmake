@@ -1,0 +1,20 @@
+# Writes the commit of the sources into a header, at build time so that it cannot go stale.
+find_program(GIT git)
+set(commit "")
+if(GIT)
+  execute_process(COMMAND ${GIT} -C ${SOURCE_DIR} rev-parse --short=12 HEAD
+                  OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(COMMAND ${GIT} -C ${SOURCE_DIR} diff-index --quiet HEAD --
+                  RESULT_VARIABLE changed OUTPUT_QUIET ERROR_QUIET)
+  if(commit AND changed EQUAL 1)
+    string(APPEND commit "+changes")
+  endif()
+endif()
+set(text "#define HGA_COMMIT \"${commit}\"\n")
+set(old "")
+if(EXISTS ${HEADER})
+  file(READ ${HEADER} old)
+endif()
+if(NOT text STREQUAL old)
+  file(WRITE ${HEADER} "${text}")
+endif()

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the figures of a run are derived and worded.
+#include "report.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "hga/version.h"
+#include "report_machine.h"
+
+namespace hga::cli {
+namespace {
+
+using nlohmann::json;
+
+// The value below which `share` of the sorted values lie (nearest rank); 0 without values.
+double Percentile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const auto last = static_cast<double>(values.size() - 1);
+  return values[static_cast<size_t>(last * share + 0.5)];
+}
+
+double Ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+json Shares(const AttentionStats& stats) {
+  if (stats.queries == 0) return nullptr;
+  return {{"queries", stats.queries},
+          {"visible", Ratio(stats.all.visible, stats.all.context)},
+          {"fetched", Ratio(stats.all.fetched, stats.all.context)},
+          {"visible_routed", Ratio(stats.routed.visible, stats.routed.context)},
+          {"fetched_routed", Ratio(stats.routed.fetched, stats.routed.context)},
+          {"bytes_per_token", stats.bytes_read / static_cast<double>(stats.queries)}};
+}
+
+std::string SharesLine(const char* name, const AttentionStats& stats) {
+  if (stats.queries == 0) return "";
+  return fmt::format(
+      "{}: visible {:.1f} %, fetched {:.1f} % of the context (routed layers {:.1f} %, {:.1f} %), "
+      "{} read per token\n",
+      name, 100 * Ratio(stats.all.visible, stats.all.context),
+      100 * Ratio(stats.all.fetched, stats.all.context),
+      100 * Ratio(stats.routed.visible, stats.routed.context),
+      100 * Ratio(stats.routed.fetched, stats.routed.context),
+      FormatBytes(stats.bytes_read / static_cast<double>(stats.queries)));
+}
+
+double DecodeSeconds(const Generated& generated) {
+  return std::accumulate(generated.step_seconds.begin(), generated.step_seconds.end(), 0.0);
+}
+
+bool IsStats(const std::string& text) {
+  return text == "none" || text == "text" || text == "json" ||
+         (text.rfind("json:", 0) == 0 && text.size() > 5);
+}
+
+json SamplingJson(const SamplingOptions& options) {
+  json bias = json::object();
+  for (const auto& [id, value] : options.logit_bias) bias[std::to_string(id)] = value;
+  return {{"temperature", options.temperature},
+          {"top_k", options.top_k},
+          {"top_p", options.top_p},
+          {"min_p", options.min_p},
+          {"repetition_penalty", options.repetition_penalty},
+          {"presence_penalty", options.presence_penalty},
+          {"frequency_penalty", options.frequency_penalty},
+          {"logit_bias", bias},
+          {"seed", options.seed}};
+}
+
+}  // namespace
+
+void AddStatsOption(CLI::App& verb, std::string* stats) {
+  verb.add_option("--stats", *stats, "End report: none, text or json on stderr, or json:FILE")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return IsStats(text) ? "" : "'" + text + "' is not none, text, json or json:FILE";
+          },
+          "none|text|json[:FILE]"))
+      ->capture_default_str()
+      ->group("Output");
+}
+
+json ReportJson(const RunReport& report) {
+  const Generated& g = report.generated;
+  const double decode_seconds = DecodeSeconds(g);
+  const auto steps = static_cast<double>(g.step_seconds.size());
+  const auto fed = static_cast<double>(g.prompt_fed);
+  return {{"version", HGA_VERSION},
+          {"commit", CommitText()},
+          {"model", report.model},
+          {"attention", report.attention},
+          {"threads", report.threads},
+          {"isa", report.isa},
+          {"context", report.context},
+          {"load",
+           {{"seconds", report.load_seconds},
+            {"bytes", report.weight_bytes},
+            {"bytes_per_second",
+             Ratio(static_cast<double>(report.weight_bytes), report.load_seconds)}}},
+          {"prompt",
+           {{"tokens", report.cached_tokens + g.prompt_fed},
+            {"cached_tokens", report.cached_tokens},
+            {"seconds", g.prompt_seconds},
+            {"tokens_per_second", Ratio(fed, g.prompt_seconds)}}},
+          {"first_token_ms", g.first_token_seconds * 1e3},
+          {"decode",
+           {{"tokens", g.tokens.size()},
+            {"seconds", decode_seconds},
+            {"tokens_per_second", Ratio(steps, decode_seconds)},
+            {"ms_p50", 1e3 * Percentile(g.step_seconds, 0.5)},
+            {"ms_p95", 1e3 * Percentile(g.step_seconds, 0.95)}}},
+          {"shares", {{"prompt", Shares(g.prompt_stats)}, {"decode", Shares(g.decode_stats)}}},
+          {"sampling", SamplingJson(report.sampling)},
+          {"finish", FinishName(g.finish)},
+          {"peak_memory_bytes", PeakMemoryBytes()}};
+}
+
+std::string ReportText(const RunReport& report) {
+  const Generated& g = report.generated;
+  const double decode_seconds = DecodeSeconds(g);
+  std::string text =
+      fmt::format("load {}, {}; attention {}, {} threads, {}\n", FormatSeconds(report.load_seconds),
+                  FormatBytes(static_cast<double>(report.weight_bytes)), report.attention,
+                  report.threads, report.isa);
+  text += fmt::format("prompt: {} tokens ({} cached), {}, {:.1f} t/s; first token after {}\n",
+                      FormatCount(report.cached_tokens + g.prompt_fed),
+                      FormatCount(report.cached_tokens), FormatSeconds(g.prompt_seconds),
+                      Ratio(static_cast<double>(g.prompt_fed), g.prompt_seconds),
+                      g.first_token_seconds > 0 ? FormatSeconds(g.first_token_seconds) : "-");
+  text +=
+      fmt::format("answer: {} tokens, {}, {:.1f} t/s, {:.1f} ms p50, {:.1f} ms p95; ended by {}\n",
+                  FormatCount(static_cast<int64_t>(g.tokens.size())), FormatSeconds(decode_seconds),
+                  Ratio(static_cast<double>(g.step_seconds.size()), decode_seconds),
+                  1e3 * Percentile(g.step_seconds, 0.5), 1e3 * Percentile(g.step_seconds, 0.95),
+                  FinishName(g.finish));
+  text += SharesLine("prefill", g.prompt_stats);
+  text += SharesLine("decode", g.decode_stats);
+  text += fmt::format("peak memory {}", FormatBytes(static_cast<double>(PeakMemoryBytes())));
+  if (report.sampling.temperature > 0) text += fmt::format("; seed {}", report.sampling.seed);
+  return text;
+}
+
+Status PrintReport(const std::string& stats, const RunReport& report) {
+  if (stats == "none") return OkStatus();
+  if (stats == "text") {
+    const std::string text = ReportText(report);
+    size_t start = 0;
+    while (start < text.size()) {
+      const size_t end = std::min(text.find('\n', start), text.size());
+      Info(text.substr(start, end - start));
+      start = end + 1;
+    }
+    return OkStatus();
+  }
+  const std::string object =
+      ReportJson(report).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  if (stats != "json") return WriteTextFile(stats.substr(5), object);
+  if (std::fputs(object.c_str(), stderr) < 0) return IoError("stderr: cannot be written");
+  return OkStatus();
+}
+
+}  // namespace hga::cli

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop from logits to text.
+#include "run_generate.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "progress.h"
+
+namespace hga::cli {
+namespace {
+
+// Bytes at the end of `text` that begin `stop`.
+size_t Overlap(std::string_view text, std::string_view stop) {
+  size_t length = std::min(text.size(), stop.size() - 1);
+  while (length > 0 && text.substr(text.size() - length) != stop.substr(0, length)) --length;
+  return length;
+}
+
+// Tokens in, complete characters out, stop strings taken away.
+class AnswerText {
+ public:
+  AnswerText(const Tokenizer& tokenizer, std::vector<std::string> stops,
+             const std::function<Status(std::string_view)>& emit, std::string* text)
+      : tokenizer_(tokenizer), filter_(std::move(stops)), emit_(emit), text_(text) {}
+
+  Status Push(int32_t token) {
+    HGA_ASSIGN_OR_RETURN(const std::string bytes, tokenizer_.Decode({&token, 1}, false));
+    return Show(filter_.Push(characters_.Push(bytes)));
+  }
+  Status Finish() {
+    HGA_RETURN_IF_ERROR(Show(filter_.Push(characters_.Finish())));
+    return Show(filter_.Finish());
+  }
+  bool stopped() const { return filter_.stopped(); }
+
+ private:
+  Status Show(const std::string& shown) {
+    if (shown.empty()) return OkStatus();
+    *text_ += shown;
+    return emit_(shown);
+  }
+
+  const Tokenizer& tokenizer_;
+  Utf8Stream characters_;
+  StopFilter filter_;
+  const std::function<Status(std::string_view)>& emit_;
+  std::string* text_;
+};
+
+Status FeedPrompt(const GlobalOptions& global, Engine& engine, Sequence& sequence,
+                  std::span<const int32_t> prompt, std::span<float> logits, Generated* out) {
+  Progress progress(global, "prefill", Progress::Unit::kTokens);
+  const int64_t before = sequence.length();
+  const double start = Now();
+  const Status status = engine.Feed(sequence, prompt, LogitsWanted::kLast, logits,
+                                    [&progress](int64_t done, int64_t total) {
+                                      progress.Update(done, total);
+                                      return !Interrupted();
+                                    });
+  out->prompt_seconds = Now() - start;
+  out->prompt_fed = sequence.length() - before;
+  out->prompt_stats = sequence.stats();
+  return status;
+}
+
+// Samples and feeds until something ends the answer.
+Status Decode(Engine& engine, Sequence& sequence, Sampler& sampler, const GenerateRequest& request,
+              std::span<float> logits, AnswerText* text, Generated* out) {
+  std::vector<int32_t> context(request.history.begin(), request.history.end());
+  context.insert(context.end(), request.prompt.begin(), request.prompt.end());
+  double last = Now();
+  for (;;) {
+    const int32_t token = sampler.Sample(logits, context, out->tokens);
+    if (token < 0) return Internal("the model gave no number among its logits");
+    const double now = Now();
+    if (out->first_token_seconds == 0) {
+      out->first_token_seconds = out->prompt_seconds + (now - last);
+    } else {
+      out->step_seconds.push_back(now - last);
+    }
+    last = now;
+    if (request.stop_tokens.contains(token)) {
+      out->finish = FinishReason::kStopToken;
+      return OkStatus();
+    }
+    out->tokens.push_back(token);
+    HGA_RETURN_IF_ERROR(text->Push(token));
+    if (text->stopped()) {
+      out->finish = FinishReason::kStopText;
+      return OkStatus();
+    }
+    if (static_cast<int64_t>(out->tokens.size()) >= request.max_tokens) {
+      out->finish = FinishReason::kLength;
+      return OkStatus();
+    }
+    if (Interrupted()) {
+      out->finish = FinishReason::kInterrupted;
+      return OkStatus();
+    }
+    const BatchItem item{&sequence, {&token, 1}, LogitsWanted::kLast, logits};
+    HGA_RETURN_IF_ERROR(engine.Forward({&item, 1}));
+  }
+}
+
+}  // namespace
+
+std::string StopFilter::Push(std::string_view text) {
+  if (stopped_) return "";
+  held_ += text;
+  size_t end = std::string::npos;
+  for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
+  if (end != std::string::npos) {
+    stopped_ = true;
+    return std::exchange(held_, "").substr(0, end);
+  }
+  size_t keep = 0;
+  for (const std::string& stop : stops_) keep = std::max(keep, Overlap(held_, stop));
+  std::string shown = held_.substr(0, held_.size() - keep);
+  held_.erase(0, held_.size() - keep);
+  return shown;
+}
+
+std::string StopFilter::Finish() { return stopped_ ? "" : std::exchange(held_, ""); }
+
+const char* FinishName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStopToken:
+      return "eos";
+    case FinishReason::kStopText:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kInterrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+Result<Generated> Generate(const GlobalOptions& global, Engine& engine, Sequence& sequence,
+                           Sampler& sampler, const GenerateRequest& request,
+                           const std::function<Status(std::string_view)>& emit) {
+  Generated out;
+  std::vector<float> logits(static_cast<size_t>(engine.info().vocab));
+  sequence.ResetStats();
+  const Status fed = FeedPrompt(global, engine, sequence, request.prompt, logits, &out);
+  if (fed.code() == StatusCode::kCancelled && Interrupted()) {
+    out.finish = FinishReason::kInterrupted;
+    return out;
+  }
+  HGA_RETURN_IF_ERROR(fed);
+  sequence.ResetStats();
+  AnswerText text(engine.tokenizer(), request.stops, emit, &out.text);
+  HGA_RETURN_IF_ERROR(Decode(engine, sequence, sampler, request, logits, &text, &out));
+  HGA_RETURN_IF_ERROR(text.Finish());
+  out.decode_stats = sequence.stats();
+  return out;
+}
+
+}  // namespace hga::cli
