@@ -187,7 +187,7 @@ struct DeviceInfo {
   std::string name;             // "cpu"
   std::string isa;              // as Engine::isa() with default options
   int threads = 0;              // cores the process may use
-  int64_t memory_bytes = 0;     // of the machine or its control group
+  int64_t memory_bytes = 0;     // of the machine
   int64_t available_bytes = 0;  // what could be had now
 };
 Result<std::vector<DeviceInfo>> ListDevices();
