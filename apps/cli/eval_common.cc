@@ -160,15 +160,14 @@ std::string BaseName(const std::string& path) {
   return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-std::vector<PositionRange> MakeRanges(int64_t count) {
+std::vector<PositionRange> MakeRanges(int64_t tokens) {
   std::vector<PositionRange> ranges;
   int64_t begin = 0;
-  for (int64_t end = 4096; begin < count; end *= 2) {
-    const int64_t cut = std::min(end, count);
-    // A range that lacks only the last position (nothing follows it) keeps its round name.
-    const int64_t shown = cut + 1 == end ? end : cut;
-    ranges.push_back({begin, cut, fmt::format("{}-{}", ShortCount(begin), ShortCount(shown))});
-    begin = cut;
+  for (int64_t border = 4096; begin < tokens - 1; border *= 2) {
+    const int64_t end = std::min(border, tokens);
+    ranges.push_back({begin, std::min(end, tokens - 1),
+                      fmt::format("{}-{}", ShortCount(begin), ShortCount(end))});
+    begin = end;
   }
   return ranges;
 }

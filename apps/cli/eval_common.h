@@ -50,8 +50,9 @@ struct PositionRange {
   int64_t end;
   std::string label;  // "4K-8K"
 };
-// 0-4K, 4K-8K, 8K-16K and so on, doubling, the last one cut at `count` positions.
-std::vector<PositionRange> MakeRanges(int64_t count);
+// Positions 0 to tokens - 2, those that have a next token: 0-4K, 4K-8K, 8K-16K and so on, doubling.
+// The last range is named after `tokens`.
+std::vector<PositionRange> MakeRanges(int64_t tokens);
 // "512", "4K", "1M"; other numbers in full.
 std::string ShortCount(int64_t value);
 

@@ -342,7 +342,7 @@ Status RunGap(const GlobalOptions& global, const GapOptions& options) {
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
   }
-  const std::vector<PositionRange> ranges = MakeRanges(options.ctx - 1);
+  const std::vector<PositionRange> ranges = MakeRanges(options.ctx);
   std::vector<TextFigures> texts;
   for (const std::string& path : options.texts) {
     HGA_ASSIGN_OR_RETURN(TextFigures figures,
