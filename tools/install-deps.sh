@@ -88,8 +88,9 @@ fi
 # The environment variable goes behind sudo, which would drop it.
 apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
 install=("${apt[@]}" install --no-install-recommends -y "${missing[@]}")
-# Package lists may be absent or too old: they are fetched only when the first try fails.
-if ! "${install[@]}"; then
+# Package lists are fetched where there are none, and where they turn out too old.
+have_lists() { compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; }
+if ! have_lists || ! "${install[@]}"; then
   "${apt[@]}" update
   "${install[@]}"
 fi
