@@ -8,9 +8,21 @@ foreach(kind unit conformance golden fault e2e tidy)
     add_test(NAME ${kind}.${name} COMMAND sh -c
       "exec \"\${HGA_PYTHON:-python3}\" -m unittest discover -v -s \"$1\" -p \"$2\""
       sh ${folder} ${name}.py)
-    set_tests_properties(${kind}.${name} PROPERTIES LABELS ${kind} TIMEOUT 900
+    set(labels ${kind})
+    if(name MATCHES "malformed")
+      list(APPEND labels badinput)  # these run under the sanitizers too
+    endif()
+    set_tests_properties(${kind}.${name} PROPERTIES LABELS "${labels}" TIMEOUT 900
       FAIL_REGULAR_EXPRESSION "Ran 0 tests"
       WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
       ENVIRONMENT "HGA_CLI=$<TARGET_FILE:hga_cli>;HGA_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endforeach()
+endforeach()
+
+# Small programs that Python tests drive, in the build folder's tests/.
+file(GLOB drivers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_driver.cc)
+foreach(driver ${drivers})
+  get_filename_component(name ${driver} NAME_WE)
+  add_executable(${name} ${driver})
+  target_link_libraries(${name} PRIVATE hga_core)
 endforeach()
