@@ -52,6 +52,14 @@ class TidyTest(unittest.TestCase):
             "src/cpu/b.cc": HEAD + '#include "cuda/c.h"\n',
         }), [("arrow", "src/cpu/b.cc", 3)])
 
+    def test_engine_sees_a_backend_by_its_factory_only(self):
+        self.assertEqual(self.findings({
+            "src/cpu/cpu_backend.h": HEAD,
+            "src/cpu/other.h": HEAD,
+            "src/engine/e.cc": HEAD + '#include "cpu/cpu_backend.h"\n#include "cpu/other.h"\n',
+            "src/attention/a.cc": HEAD + '#include "cpu/cpu_backend.h"\n',
+        }), [("arrow", "src/attention/a.cc", 3), ("arrow", "src/engine/e.cc", 4)])
+
     def test_apps_see_public_headers_only(self):
         self.assertEqual(self.findings({
             "include/hga/e.h": HEAD,
