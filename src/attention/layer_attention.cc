@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plan, attend and account for one layer's span.
+#include "attention/layer_attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "spec/layout.h"
+#include "spec/rules.h"
+#include "spec/visibility.h"
+
+namespace hga {
+namespace {
+
+using spec::kCell;
+using spec::kChunk;
+
+int64_t BytesOfTokens(int64_t tokens, int head_dim) {
+  return tokens * 2 * head_dim * static_cast<int64_t>(sizeof(Bf16));
+}
+
+}  // namespace
+
+Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget) {
+  const size_t selections = static_cast<size_t>(rows) * static_cast<size_t>(shape.heads);
+  HGA_ASSIGN_OR_RETURN(groups_, Array<int32_t>::Make(selections * static_cast<size_t>(budget)));
+  HGA_ASSIGN_OR_RETURN(counts_, Array<int32_t>::Make(selections));
+  HGA_ASSIGN_OR_RETURN(
+      tail_, Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
+  return OkStatus();
+}
+
+PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shape) const {
+  PlanView plan;
+  plan.groups = groups_.data();
+  plan.counts = counts_.data();
+  plan.selectors = spec::Selectors(rule, shape.heads, shape.kv_heads);
+  plan.budget = std::max(1, rule.groups_budget);
+  return plan;
+}
+
+Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
+                                                  const HeadShape& shape, double rope_theta,
+                                                  const KvHistory& history) {
+  SequenceAttention a;
+  a.config_ = config;
+  a.shape_ = shape;
+  a.rope_theta_ = rope_theta;
+  const int layers = history.shape().layers;
+  a.last_.resize(static_cast<size_t>(layers));
+  for (int layer = 0; layer < layers; ++layer) {
+    if (config.KindOf(layer) != LayerKind::kRouted) {
+      a.summaries_.emplace_back();
+      continue;
+    }
+    HGA_ASSIGN_OR_RETURN(LayerSummaries summaries, LayerSummaries::Make(config.RuleOf(layer), shape,
+                                                                        history.capacity()));
+    a.summaries_.push_back(std::move(summaries));
+  }
+  return a;
+}
+
+void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int64_t old_length,
+                              int64_t length) {
+  const RoutingConfig& rule = config_.RuleOf(layer);
+  if (config_.KindOf(layer) != LayerKind::kRouted || !spec::NeedsSummaries(rule)) return;
+  std::vector<const Bf16*> cells(static_cast<size_t>(shape_.kv_heads * spec::kCellsPerChunk));
+  for (int64_t chunk = old_length / kChunk; chunk < length / kChunk; ++chunk) {
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      std::copy_n(history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
+                  spec::kCellsPerChunk, cells.data() + head * spec::kCellsPerChunk);
+    }
+    SummariseParams p;
+    p.shape = shape_;
+    p.rule = &rule;
+    p.rope_theta = rope_theta_;
+    p.chunk = chunk;
+    p.cells = cells.data();
+    p.out = summaries_[static_cast<size_t>(layer)].view();
+    ops.Summarise(p);
+  }
+}
+
+void SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, const KvHistory& history,
+                               int layer, const float* q, int64_t first_position, int queries,
+                               float* out) {
+  const auto fill = [&](AttendParams* p) {
+    p->shape = shape_;
+    p->q = q;
+    p->first_position = first_position;
+    p->queries = queries;
+    p->kv = {history.cells(layer), history.cell_stride()};
+    p->out = out;
+  };
+  const RoutingConfig& rule = config_.RuleOf(layer);
+  switch (config_.KindOf(layer)) {
+    case LayerKind::kDense: {
+      AttendDenseParams p;
+      fill(&p);
+      ops.AttendDense(p);
+      return CountFixed(layer, first_position, queries);
+    }
+    case LayerKind::kSampled: {
+      AttendSampledParams p;
+      fill(&p);
+      p.sink_chunks = rule.sink_chunks;
+      p.local_chunks = rule.local_chunks;
+      p.most_cells = config_.sampled_layers.at(layer);
+      ops.AttendSampled(p);
+      return CountFixed(layer, first_position, queries);
+    }
+    case LayerKind::kRouted: {
+      AttendRoutedParams p;
+      fill(&p);
+      p.rule = &rule;
+      p.plan = scratch.Plan(rule, shape_);
+      p.tail = rule.tail ? scratch.tail() : nullptr;
+      Route(ops, scratch, p, layer);
+      ops.AttendRouted(p);
+      CountRouted(scratch, p);
+      if (queries == 1) Remember(p, layer);
+    }
+  }
+}
+
+void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
+                              int layer) {
+  if (!spec::NeedsSummaries(*attend.rule)) {
+    std::memset(attend.plan.counts, 0,
+                sizeof(int32_t) * static_cast<size_t>(attend.queries * attend.plan.selectors));
+    return;
+  }
+  RouteParams r;
+  r.shape = attend.shape;
+  r.rule = attend.rule;
+  r.q = attend.q;
+  r.first_position = attend.first_position;
+  r.queries = attend.queries;
+  r.summaries = summaries_[static_cast<size_t>(layer)].view();
+  r.plan = attend.plan;
+  r.tail = attend.rule->tail ? scratch.tail() : nullptr;
+  ops.Route(r);
+}
+
+Status SequenceAttention::SetConfig(Ops& ops, const KvHistory& history,
+                                    const AttentionConfig& config, int64_t length) {
+  HGA_ASSIGN_OR_RETURN(SequenceAttention next, Make(config, shape_, rope_theta_, history));
+  for (int layer = 0; layer < history.shape().layers; ++layer) {
+    const size_t l = static_cast<size_t>(layer);
+    const bool same = config_.KindOf(layer) == LayerKind::kRouted &&
+                      config.KindOf(layer) == LayerKind::kRouted &&
+                      spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
+    if (same) {
+      next.summaries_[l] = std::move(summaries_[l]);
+    } else {
+      next.Close(ops, history, layer, 0, length);
+    }
+  }
+  *this = std::move(next);
+  return OkStatus();
+}
+
+void SequenceAttention::CountFixed(int layer, int64_t first_position, int queries) {
+  const LayerKind kind = config_.KindOf(layer);
+  const RoutingConfig& rule = config_.RuleOf(layer);
+  AttentionStats::Sums sums;
+  for (int i = 0; i < queries; ++i) {
+    const int64_t position = first_position + i;
+    int64_t visible = position + 1;
+    const auto range = spec::CandidateRange(position, rule.sink_chunks, rule.local_chunks);
+    if (kind == LayerKind::kSampled && !range.empty()) {
+      const int64_t cells = range.size() / kCell;
+      const int64_t stride = spec::SampleStride(cells, config_.sampled_layers.at(layer));
+      visible = position + 1 - range.size() + spec::CeilDiv(cells, stride) * kCell;
+    }
+    sums.context += static_cast<double>(position + 1) * shape_.kv_heads;
+    sums.visible += static_cast<double>(visible) * shape_.kv_heads;
+    if (i == queries - 1) {
+      sums.fetched = static_cast<double>(visible) * shape_.kv_heads * queries;
+      stats_.bytes_read +=
+          static_cast<double>(BytesOfTokens(visible, shape_.head_dim)) * shape_.kv_heads;
+    }
+  }
+  const auto add = [&sums](AttentionStats::Sums* to) {
+    to->context += sums.context;
+    to->visible += sums.visible;
+    to->fetched += sums.fetched;
+  };
+  add(&stats_.all);
+  if (kind != LayerKind::kDense) add(&stats_.routed);
+}
+
+void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int per_head = p.plan.selectors / shape_.kv_heads;
+  const int64_t last = p.first_position + p.queries - 1;
+  const auto first_range = spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
+  const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
+  // Tokens of the span's windows together: everything but what lies before the first local window.
+  const int64_t windows = last + 1 - first_range.size();
+  std::vector<uint8_t>& marks = scratch.marks();
+  AttentionStats::Sums sums;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
+    int64_t distinct = 0;
+    for (int i = 0; i < p.queries; ++i) {
+      const auto own = spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
+      int64_t opened = 0;
+      for (int s = head * per_head; s < (head + 1) * per_head; ++s) {
+        const int64_t at = int64_t{i} * p.plan.selectors + s;
+        opened += p.plan.counts[at];
+        for (int g = 0; g < p.plan.counts[at]; ++g) {
+          const int32_t group = p.plan.groups[at * p.plan.budget + g];
+          uint8_t& mark = marks[static_cast<size_t>(group)];
+          if (mark == 0 && int64_t{group} * rule.group < first_range.end) ++distinct;
+          mark = 1;
+        }
+      }
+      const double context = static_cast<double>(p.first_position + i + 1);
+      sums.context += context;
+      sums.visible += context - static_cast<double>(own.size()) +
+                      static_cast<double>(opened) * rule.group / per_head;
+    }
+    const int64_t fetched = windows + distinct * rule.group;
+    sums.fetched += static_cast<double>(fetched) * p.queries;
+    stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
+  }
+  stats_.bytes_read += static_cast<double>(LayerSummaries::BytesPerToken(rule, shape_)) *
+                       static_cast<double>(range.size());
+  for (AttentionStats::Sums* to : {&stats_.all, &stats_.routed}) {
+    to->context += sums.context;
+    to->visible += sums.visible;
+    to->fetched += sums.fetched;
+  }
+}
+
+void SequenceAttention::Remember(const AttendRoutedParams& p, int layer) {
+  LastPlanOf& last = last_[static_cast<size_t>(layer)];
+  const int per_head = p.plan.selectors / shape_.kv_heads;
+  last.group = p.rule->group;
+  last.groups.resize(static_cast<size_t>(shape_.kv_heads));
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    std::vector<int32_t>& groups = last.groups[static_cast<size_t>(head)];
+    groups.clear();
+    for (int s = head * per_head; s < (head + 1) * per_head; ++s) {
+      const int32_t* from = p.plan.groups + int64_t{s} * p.plan.budget;
+      groups.insert(groups.end(), from, from + p.plan.counts[s]);
+    }
+    std::sort(groups.begin(), groups.end());
+    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+  }
+}
+
+std::vector<Sequence::OpenedGroup> SequenceAttention::LastPlan(int layer, int kv_head) const {
+  std::vector<Sequence::OpenedGroup> opened;
+  if (layer < 0 || layer >= static_cast<int>(last_.size())) return opened;
+  const LastPlanOf& last = last_[static_cast<size_t>(layer)];
+  if (kv_head < 0 || kv_head >= static_cast<int>(last.groups.size())) return opened;
+  for (int32_t group : last.groups[static_cast<size_t>(kv_head)]) {
+    opened.push_back({int64_t{group} * last.group, last.group});
+  }
+  return opened;
+}
+
+}  // namespace hga

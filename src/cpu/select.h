@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Selection of the best scores under the law's total order.
+#ifndef HGA_CPU_SELECT_H_
+#define HGA_CPU_SELECT_H_
+
+#include <cstdint>
+
+namespace hga::cpu {
+
+// Scratch for Select over at most `n` scores.
+struct SelectScratch {
+  uint32_t* bins = nullptr;      // [kSelectBins]
+  uint64_t* candidates = nullptr;  // [n]
+};
+inline constexpr int kSelectBins = 4096;
+
+// Writes the indices of the `count` best of scores[0..n) ascending; count <= n.
+void Select(const float* scores, int64_t n, int count, const SelectScratch& scratch,
+            int32_t* chosen);
+
+}  // namespace hga::cpu
+
+#endif  // HGA_CPU_SELECT_H_
