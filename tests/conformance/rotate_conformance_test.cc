@@ -151,7 +151,8 @@ TEST_P(RotateConformance, RowsDoNotDependOnTheirNeighbours) {
     for (int part : {1, 7}) {
       Output parts(problem);
       for (int row = 0; row < c.rows; row += part) {
-        RotateRows(part == 1 ? *single : *triple, problem, row, std::min(part, c.rows - row), parts);
+        RotateRows(part == 1 ? *single : *triple, problem, row, std::min(part, c.rows - row),
+                   parts);
       }
       EXPECT_TRUE(SameBits(all.q.data(), parts.q.data(), all.q.size())) << "parts of " << part;
       EXPECT_TRUE(SameBits(all.k.data(), parts.k.data(), all.k.size())) << "parts of " << part;
