@@ -44,6 +44,17 @@ std::optional<StoredDtype> DtypeOf(std::string_view name) {
   return std::nullopt;
 }
 
+// A field's name; the three usual ones without taking memory for the unescaped text.
+simdjson::error_code FieldName(od::field& field, std::string_view* name) {
+  for (const std::string_view usual : {"dtype", "shape", "data_offsets"}) {
+    if (field.key().unsafe_is_equal(usual)) {
+      *name = usual;
+      return simdjson::SUCCESS;
+    }
+  }
+  return field.unescaped_key().get(*name);
+}
+
 bool HasControlCharacter(std::string_view text) {
   return std::any_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
@@ -149,11 +160,11 @@ Status HeaderParser::ParseTensor(od::object object, TensorInfo* tensor) {
   name_ = &tensor->name;
   seen_ = 0;
   for (auto entry : object) {
+    od::field field;
+    if (const auto code = std::move(entry).get(field)) return scan_.Syntax(At("field"), code);
     std::string_view key;
-    od::value value;
-    if (const auto code = entry.unescaped_key().get(key)) return scan_.Syntax(At("field"), code);
-    if (const auto code = entry.value().get(value)) return scan_.Syntax(At(Quoted(key)), code);
-    HGA_RETURN_IF_ERROR(ParseField(key, value, tensor));
+    if (const auto code = FieldName(field, &key)) return scan_.Syntax(At("field"), code);
+    HGA_RETURN_IF_ERROR(ParseField(key, field.value(), tensor));
   }
   for (const auto& [bit, field] : {std::pair(kDtypeBit, "dtype"), std::pair(kShapeBit, "shape"),
                                    std::pair(kOffsetsBit, "data_offsets")}) {

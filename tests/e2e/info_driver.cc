@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "hga/engine.h"
 #include "model/model_config.h"
@@ -37,12 +38,18 @@ int Run(const std::string& model, const std::string& revision, bool check) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int at = 1;
-  const bool check = at < argc && std::strcmp(argv[at], "--check") == 0;
-  if (check) ++at;
-  if (argc - at < 1 || argc - at > 2) {
+  bool check = false;
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--check") == 0) {
+      check = true;
+    } else {
+      words.emplace_back(argv[i]);
+    }
+  }
+  if (words.empty() || words.size() > 2) {
     std::fprintf(stderr, "usage: %s [--check] DIRECTORY_OR_ID [REVISION]\n", argv[0]);
     return 2;
   }
-  return Run(argv[at], argc - at == 2 ? argv[at + 1] : "", check);
+  return Run(words[0], words.size() == 2 ? words[1] : "", check);
 }
