@@ -28,6 +28,8 @@ import llama_cpp
 import numpy as np
 
 ANSWER_TOKENS = 48
+# llama.cpp reports every tensor; kept here so that it outlives the calls.
+SILENT = llama_cpp.llama_log_callback(lambda level, text, user: None)
 
 
 class Llama:
@@ -36,19 +38,16 @@ class Llama:
     def __init__(self, path, capacity, threads, flash):
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
-        self.model = llama_cpp.llama_load_model_from_file(os.fsencode(path), params)
+        self.model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self.model:
             sys.exit(f"{path}: llama.cpp can't load it")
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = (capacity + 255) // 256 * 256
         settings.n_threads = settings.n_threads_batch = threads
-        if hasattr(settings, "flash_attn_type"):
-            settings.flash_attn_type = 1 if flash else 0
-        else:
-            settings.flash_attn = flash
+        settings.flash_attn_type = 1 if flash else 0
         settings.no_perf = True
         self.batch = settings.n_batch
-        self.context = llama_cpp.llama_new_context_with_model(self.model, settings)
+        self.context = llama_cpp.llama_init_from_model(self.model, settings)
         if not self.context:
             sys.exit(f"{path}: llama.cpp can't make a context of {settings.n_ctx} tokens")
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
@@ -185,6 +184,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", help="write the figures here as well")
     options = parser.parse_args()
+    llama_cpp.llama_backend_init()
+    llama_cpp.llama_log_set(SILENT, ctypes.c_void_p(0))
     most = max(options.depths) + options.generate + 1
     llamas = {flash: Llama(options.gguf, most, options.threads, flash) for flash in (False, True)}
     text = options.text.read_text(encoding="utf-8")
