@@ -36,6 +36,9 @@ class Tokenizer {
   virtual std::optional<int32_t> TokenId(std::string_view text) const = 0;
   virtual bool IsSpecial(int32_t id) const = 0;
   virtual int vocab_size() const = 0;  // highest id + 1
+  // Ids that belong in front of a whole prompt (a TemplateProcessing post-processor says so, Llama
+  // 3 for one); Encode never adds them. Valid as long as the tokenizer.
+  virtual std::span<const int32_t> prefix_ids() const = 0;
 };
 
 // Cuts a byte stream at complete UTF-8 characters for streaming: returns what can be shown now and
