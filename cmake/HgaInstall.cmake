@@ -11,3 +11,4 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/hgaConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/hgaConfig.cmake ${CMAKE_BINARY_DIR}/hgaConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hga)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
