@@ -164,6 +164,7 @@ Result<ChatState> NewState(const ChatFlags& flags, const Checkpoint& checkpoint)
 
 Status CheckFlags(const ChatFlags& flags) {
   HGA_RETURN_IF_ERROR(CheckStops(flags.stop));
+  HGA_RETURN_IF_ERROR(CheckSampling(flags.sampling));
   return MakeAttention(flags.attention).status();
 }
 

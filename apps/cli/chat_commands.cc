@@ -27,7 +27,7 @@ Step Clear(std::string_view, ChatState* state) {
   state->conversation.Clear();
   state->document.clear();
   state->answered = false;
-  Info("the conversation is forgotten");
+  Reply("the conversation is forgotten");
   return ChatStep::kNext;
 }
 
@@ -39,7 +39,7 @@ Step Regen(std::string_view, ChatState* state) {
 Step Undo(std::string_view, ChatState* state) {
   if (state->conversation.turns() == 0) return InvalidArgument("/undo: there is no turn yet");
   state->conversation.DropTurn();
-  Info(fmt::format("the newest turn is taken back, {} left", state->conversation.turns()));
+  Reply(fmt::format("the newest turn is taken back, {} left", state->conversation.turns()));
   return ChatStep::kNext;
 }
 
@@ -50,8 +50,8 @@ Step Read(std::string_view argument, ChatState* state) {
   HGA_RETURN_IF_ERROR(CheckUtf8(text, path));
   state->document += text;
   if (!text.empty() && text.back() != '\n') state->document += '\n';
-  Info(fmt::format("{}: {} bytes, sent before your next message", path,
-                   FormatCount(static_cast<int64_t>(text.size()))));
+  Reply(fmt::format("{}: {} bytes, sent before your next message", path,
+                    FormatCount(static_cast<int64_t>(text.size()))));
   return ChatStep::kNext;
 }
 
@@ -59,13 +59,13 @@ Step System(std::string_view argument, ChatState* state) {
   HGA_RETURN_IF_ERROR(CheckUtf8(argument, "/system"));
   HGA_RETURN_IF_ERROR(state->conversation.SetSystem(argument));
   state->system = argument;
-  Info(argument.empty() ? "no system message" : "the system message is set");
+  Reply(argument.empty() ? "no system message" : "the system message is set");
   return ChatStep::kNext;
 }
 
 void ShowSettings(const ChatState& state) {
   const SamplingOptions& s = state.sampling;
-  Info(
+  Reply(
       fmt::format("temperature {}, top-k {}, top-p {}, min-p {}, repetition-penalty {}, "
                   "presence-penalty {}, frequency-penalty {}, seed {}, max-tokens {}",
                   s.temperature, s.top_k, s.top_p, s.min_p, s.repetition_penalty,
@@ -129,7 +129,7 @@ Step Set(std::string_view argument, ChatState* state) {
 
 Step Stats(std::string_view, ChatState* state) {
   if (!state->answered) return InvalidArgument("/stats: there is no answer yet");
-  HGA_RETURN_IF_ERROR(PrintReport("text", state->report));
+  for (const std::string& line : ReportLines(state->report)) Reply(line);
   return ChatStep::kNext;
 }
 
@@ -155,9 +155,9 @@ constexpr Command kCommands[] = {
 
 Step Help(std::string_view, ChatState*) {
   for (const Command& command : kCommands) {
-    Info(fmt::format("{:<8} {}", command.name, command.text));
+    Reply(fmt::format("{:<8} {}", command.name, command.text));
   }
-  Info("several lines: end a line with \\, or put \"\"\" before the first and after the last");
+  Reply("several lines: end a line with \\, or put \"\"\" before the first and after the last");
   return ChatStep::kNext;
 }
 

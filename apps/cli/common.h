@@ -77,10 +77,12 @@ Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const Mo
                                            double* load_seconds, std::string* directory);
 
 // Messages on stderr (and in the log file). Info is silent with --quiet, Detail needs -v.
-// StartMessages is called by main once the options are known.
+// Reply answers what a person just asked for and is never silent. StartMessages is called by main
+// once the options are known.
 Status StartMessages(const GlobalOptions& global);
 void Detail(std::string_view message);
 void Info(std::string_view message);
+void Reply(std::string_view message);
 void Warn(std::string_view message);
 void Error(std::string_view message);
 // Prints the error; 130 for kCancelled after an interrupt, else 1.

@@ -97,6 +97,11 @@ void Info(std::string_view message) {
   if (!State().quiet) Print("", "", message);
 }
 
+void Reply(std::string_view message) {
+  Log(spdlog::level::info, message);
+  Print("", "", message);
+}
+
 void Warn(std::string_view message) {
   Log(spdlog::level::warn, message);
   if (!State().quiet) Print("warning", "33", message);

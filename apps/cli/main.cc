@@ -4,6 +4,7 @@
 
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <string>
@@ -40,7 +41,12 @@ void AddRootOptions(CLI::App* app) {
          },
          "What hga can compute on here")
       ->configurable(false);
-  app->set_config("--config", "", "TOML file of option values (see docs/cli.md)");
+  const char* named = std::getenv("HGA_CONFIG");
+  const bool is_named = named != nullptr && named[0] != '\0';
+  app->set_config("--config", is_named ? named : "",
+                  "TOML file of option values, see docs/cli.md (Env:HGA_CONFIG)", is_named)
+      ->type_name("FILE");
+  app->allow_config_extras(CLI::config_extras_mode::error);
   app->config_formatter(std::make_shared<VerbConfig>(app));
 }
 

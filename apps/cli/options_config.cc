@@ -48,7 +48,7 @@ std::string Quoted(const std::string& text) {
 std::string ValueOf(const CLI::Option& option) {
   const bool flag = option.get_expected_min() == 0;
   if (option.count() == 0) {
-    if (flag) return "false";
+    if (flag) return option.get_fnames().empty() ? "false" : "";  // one with a negation is open
     return option.get_default_str().empty() ? "" : Quoted(option.get_default_str());
   }
   if (flag) return option.as<std::string>();

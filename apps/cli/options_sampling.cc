@@ -19,6 +19,20 @@ constexpr size_t kMaxStops = 256;
 constexpr size_t kMaxStopBytes = 4096;
 constexpr int64_t kMaxTokens = int64_t{1} << 40;
 
+void Apply(const SamplingFlags& flags, SamplingOptions* options) {
+  const auto set = [](const auto& given, auto* field) {
+    if (given) *field = *given;
+  };
+  set(flags.temperature, &options->temperature);
+  set(flags.top_k, &options->top_k);
+  set(flags.top_p, &options->top_p);
+  set(flags.min_p, &options->min_p);
+  set(flags.repetition_penalty, &options->repetition_penalty);
+  set(flags.presence_penalty, &options->presence_penalty);
+  set(flags.frequency_penalty, &options->frequency_penalty);
+  if (flags.greedy) options->temperature = 0;
+}
+
 Status ParseBias(const std::string& text, int vocab, std::map<int32_t, double>* bias) {
   const size_t equals = text.find('=');
   char* id_end = nullptr;
@@ -88,27 +102,23 @@ void AddStopOptions(CLI::App& verb, StopFlags* flags) {
       ->group(kLengthGroup);
 }
 
-Result<SamplingOptions> MakeSampling(const SamplingFlags& flags, const std::string& directory,
-                                     int vocab) {
-  HGA_ASSIGN_OR_RETURN(SamplingOptions options, ReadSamplingDefaults(directory));
-  const auto set = [](const auto& given, auto* field) {
-    if (given) *field = *given;
-  };
-  set(flags.temperature, &options.temperature);
-  set(flags.top_k, &options.top_k);
-  set(flags.top_p, &options.top_p);
-  set(flags.min_p, &options.min_p);
-  set(flags.repetition_penalty, &options.repetition_penalty);
-  set(flags.presence_penalty, &options.presence_penalty);
-  set(flags.frequency_penalty, &options.frequency_penalty);
-  for (const std::string& text : flags.logit_bias) {
-    HGA_RETURN_IF_ERROR(ParseBias(text, vocab, &options.logit_bias));
-  }
+Status CheckSampling(const SamplingFlags& flags) {
   if (flags.greedy && flags.temperature.value_or(0) != 0) {
     return InvalidArgument(
         fmt::format("--greedy contradicts --temperature {}", *flags.temperature));
   }
-  if (flags.greedy) options.temperature = 0;
+  SamplingOptions options;
+  Apply(flags, &options);
+  return Validate(options);
+}
+
+Result<SamplingOptions> MakeSampling(const SamplingFlags& flags, const std::string& directory,
+                                     int vocab) {
+  HGA_ASSIGN_OR_RETURN(SamplingOptions options, ReadSamplingDefaults(directory));
+  Apply(flags, &options);
+  for (const std::string& text : flags.logit_bias) {
+    HGA_RETURN_IF_ERROR(ParseBias(text, vocab, &options.logit_bias));
+  }
   options.seed = flags.seed ? *flags.seed : std::random_device{}();
   HGA_RETURN_IF_ERROR(Validate(options));
   return options;

@@ -45,6 +45,8 @@ void AddStopOptions(CLI::App& verb, StopFlags* flags);
 // The checkpoint's defaults with the flags over them. The seed is drawn when none is given.
 Result<SamplingOptions> MakeSampling(const SamplingFlags& flags, const std::string& directory,
                                      int vocab);
+// The flags by themselves, before a checkpoint is known: ranges and contradictions.
+Status CheckSampling(const SamplingFlags& flags);
 // "temperature = 0.7 (generation_config.json)" for every setting no flag gives.
 std::vector<std::string> SamplingNotes(const CLI::App& verb);
 

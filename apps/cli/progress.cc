@@ -12,6 +12,7 @@ namespace hga::cli {
 namespace {
 
 constexpr double kRedrawSeconds = 0.1;
+constexpr double kLineSeconds = 0.2;  // lines closer than this would say nothing new
 constexpr int kBarCells = 24;
 
 std::string Amount(Progress::Unit unit, double value) {
@@ -69,8 +70,9 @@ void Progress::Update(int64_t done, int64_t total) {
     return;
   }
   const auto tenth = static_cast<int64_t>(share * 10);
-  if (tenth < next_tenth_) return;
+  if (tenth < next_tenth_ || now - std::max(last_, start_) < kLineSeconds) return;
   next_tenth_ = tenth + 1;
+  last_ = now;
   Info(fmt::format("{}: {} %, {}", label_, tenth * 10, Describe(done, total, now - start_)));
 }
 

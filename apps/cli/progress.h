@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress on stderr: a bar with rate and time left on a terminal, else one line per 10 %.
+// Progress on stderr: a bar with rate and time left on a terminal, else one line per 10 % (fewer
+// when that would be more than five a second).
 #ifndef HGA_APPS_CLI_PROGRESS_H_
 #define HGA_APPS_CLI_PROGRESS_H_
 
@@ -32,7 +33,7 @@ class Progress {
   bool terminal_;
   bool shown_ = false;
   double start_;
-  double last_ = 0;  // when the bar was last drawn
+  double last_ = 0;  // when a bar or line was last shown
   int64_t next_tenth_ = 1;
 };
 

@@ -38,10 +38,9 @@ json Shares(const AttentionStats& stats) {
 }
 
 std::string SharesLine(const char* name, const AttentionStats& stats) {
-  if (stats.queries == 0) return "";
   return fmt::format(
       "{}: visible {:.1f} %, fetched {:.1f} % of the context (routed layers {:.1f} %, {:.1f} %), "
-      "{} read per token\n",
+      "{} read per token",
       name, 100 * Ratio(stats.all.visible, stats.all.context),
       100 * Ratio(stats.all.fetched, stats.all.context),
       100 * Ratio(stats.routed.visible, stats.routed.context),
@@ -120,41 +119,39 @@ json ReportJson(const RunReport& report) {
           {"peak_memory_bytes", PeakMemoryBytes()}};
 }
 
-std::string ReportText(const RunReport& report) {
+std::vector<std::string> ReportLines(const RunReport& report) {
   const Generated& g = report.generated;
   const double decode_seconds = DecodeSeconds(g);
-  std::string text =
-      fmt::format("load {}, {}; attention {}, {} threads, {}\n", FormatSeconds(report.load_seconds),
-                  FormatBytes(static_cast<double>(report.weight_bytes)), report.attention,
-                  report.threads, report.isa);
-  text += fmt::format("prompt: {} tokens ({} cached), {}, {:.1f} t/s; first token after {}\n",
-                      FormatCount(report.cached_tokens + g.prompt_fed),
-                      FormatCount(report.cached_tokens), FormatSeconds(g.prompt_seconds),
-                      Ratio(static_cast<double>(g.prompt_fed), g.prompt_seconds),
-                      g.first_token_seconds > 0 ? FormatSeconds(g.first_token_seconds) : "-");
-  text +=
-      fmt::format("answer: {} tokens, {}, {:.1f} t/s, {:.1f} ms p50, {:.1f} ms p95; ended by {}\n",
+  std::vector<std::string> lines;
+  lines.push_back(fmt::format("load {}, {}; attention {}, {} threads, {}",
+                              FormatSeconds(report.load_seconds),
+                              FormatBytes(static_cast<double>(report.weight_bytes)),
+                              report.attention, report.threads, report.isa));
+  lines.push_back(fmt::format(
+      "prompt: {} tokens ({} cached), {}, {:.1f} t/s; first token after {}",
+      FormatCount(report.cached_tokens + g.prompt_fed), FormatCount(report.cached_tokens),
+      FormatSeconds(g.prompt_seconds), Ratio(static_cast<double>(g.prompt_fed), g.prompt_seconds),
+      g.first_token_seconds > 0 ? FormatSeconds(g.first_token_seconds) : "-"));
+  lines.push_back(
+      fmt::format("answer: {} tokens, {}, {:.1f} t/s, {:.1f} ms p50, {:.1f} ms p95; ended by {}",
                   FormatCount(static_cast<int64_t>(g.tokens.size())), FormatSeconds(decode_seconds),
                   Ratio(static_cast<double>(g.step_seconds.size()), decode_seconds),
                   1e3 * Percentile(g.step_seconds, 0.5), 1e3 * Percentile(g.step_seconds, 0.95),
-                  FinishName(g.finish));
-  text += SharesLine("prefill", g.prompt_stats);
-  text += SharesLine("decode", g.decode_stats);
-  text += fmt::format("peak memory {}", FormatBytes(static_cast<double>(PeakMemoryBytes())));
-  if (report.sampling.temperature > 0) text += fmt::format("; seed {}", report.sampling.seed);
-  return text;
+                  FinishName(g.finish)));
+  if (g.prompt_stats.queries > 0) lines.push_back(SharesLine("prefill", g.prompt_stats));
+  if (g.decode_stats.queries > 0) lines.push_back(SharesLine("decode", g.decode_stats));
+  lines.push_back(
+      fmt::format("peak memory {}", FormatBytes(static_cast<double>(PeakMemoryBytes()))));
+  if (report.sampling.temperature > 0) {
+    lines.back() += fmt::format("; seed {}", report.sampling.seed);
+  }
+  return lines;
 }
 
 Status PrintReport(const std::string& stats, const RunReport& report) {
   if (stats == "none") return OkStatus();
   if (stats == "text") {
-    const std::string text = ReportText(report);
-    size_t start = 0;
-    while (start < text.size()) {
-      const size_t end = std::min(text.find('\n', start), text.size());
-      Info(text.substr(start, end - start));
-      start = end + 1;
-    }
+    for (const std::string& line : ReportLines(report)) Info(line);
     return OkStatus();
   }
   const std::string object =

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "common.h"
 #include "hga/engine.h"
@@ -32,7 +33,7 @@ struct RunReport {
 void AddStatsOption(CLI::App& verb, std::string* stats);
 
 nlohmann::json ReportJson(const RunReport& report);
-std::string ReportText(const RunReport& report);
+std::vector<std::string> ReportLines(const RunReport& report);
 // As --stats says; text is silent with --quiet.
 Status PrintReport(const std::string& stats, const RunReport& report);
 

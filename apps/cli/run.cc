@@ -53,6 +53,7 @@ Result<Job> Prepare(const RunFlags& flags) {
 Status CheckFlags(const RunFlags& flags) {
   HGA_RETURN_IF_ERROR(CheckPrompt(flags.prompt));
   HGA_RETURN_IF_ERROR(CheckStops(flags.stop));
+  HGA_RETURN_IF_ERROR(CheckSampling(flags.sampling));
   return MakeAttention(flags.attention).status();
 }
 

@@ -142,8 +142,11 @@ Result<Prompt> MakePrompt(const PromptFlags& flags, const std::string& directory
   if (text.empty()) return InvalidArgument("the prompt is empty");
   if (!flags.raw) return WithTemplate(flags, text, directory, tokenizer);
   Prompt prompt;
-  HGA_ASSIGN_OR_RETURN(prompt.ids, tokenizer.Encode(text, flags.special));
-  if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens");
+  HGA_ASSIGN_OR_RETURN(const auto ids, tokenizer.Encode(text, flags.special));
+  if (ids.empty()) return InvalidArgument("the prompt has no tokens");
+  const std::span<const int32_t> prefix = tokenizer.prefix_ids();
+  prompt.ids.assign(prefix.begin(), prefix.end());
+  prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.end());
   return prompt;
 }
 
