@@ -61,7 +61,7 @@ int64_t CpuOps::scratch_bytes() const {
 }
 
 void CpuOps::Linear(std::span<const LinearParams> jobs) {
-  constexpr size_t kMostJobs = 8;
+  constexpr size_t kMostJobs = 64;
   for (size_t first = 0; first < jobs.size(); first += kMostJobs) {
     const auto batch = jobs.subspan(first, std::min(kMostJobs, jobs.size() - first));
     LinearCut cuts[kMostJobs];

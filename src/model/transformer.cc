@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forward pass, layer by layer.
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+namespace hga {
+namespace {
+
+// Adds the time of its scope to a stage.
+class Timer {
+ public:
+  explicit Timer(StageSum& sum) : sum_(sum), start_(std::chrono::steady_clock::now()) {}
+  ~Timer() {
+    sum_.seconds +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  StageSum& sum_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+double Flops(double rows, const WeightView& w) {
+  return 2.0 * rows * static_cast<double>(w.rows) * static_cast<double>(w.cols);
+}
+
+template <class T>
+Status Make(int64_t count, Array<T>* out) {
+  HGA_ASSIGN_OR_RETURN(*out, Array<T>::Make(static_cast<size_t>(count)));
+  return OkStatus();
+}
+
+}  // namespace
+
+Status Transformer::Prepare(int rows) {
+  const int64_t n = rows, q = config_.q_width(), kv = config_.kv_width();
+  HGA_RETURN_IF_ERROR(Make(n * config_.hidden, &x_));
+  HGA_RETURN_IF_ERROR(Make(n * config_.hidden, &h_));
+  HGA_RETURN_IF_ERROR(Make(n * q, &q_));
+  HGA_RETURN_IF_ERROR(Make(n * kv, &k_));
+  HGA_RETURN_IF_ERROR(Make(n * kv, &v_));
+  HGA_RETURN_IF_ERROR(Make(n * q, &out_));
+  HGA_RETURN_IF_ERROR(Make(2 * n * std::max(1, config_.intermediate), &ffn_));
+  HGA_RETURN_IF_ERROR(Make(n * config_.head_dim / 2, &cos_));
+  HGA_RETURN_IF_ERROR(Make(n * config_.head_dim / 2, &sin_));
+  k_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
+  v_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
+  inverse_frequency_.clear();
+  for (int i = 0; i < config_.head_dim / 2; ++i) {
+    inverse_frequency_.push_back(std::pow(config_.rope_theta, -2.0 * i / config_.head_dim));
+  }
+  return OkStatus();
+}
+
+void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
+                          std::span<const TransformerItem> items, const AttentionTap& tap) {
+  rows_ = 0;
+  for (const TransformerItem& item : items) rows_ += static_cast<int>(item.tokens.size());
+  {
+    Timer timer(stage(Stage::kEmbed));
+    Embed(items);
+    Angles(items);
+  }
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    AttentionBlock(ops, scratch, layer, items, tap);
+    FeedForward(ops, weights_.layers()[static_cast<size_t>(layer)]);
+  }
+  Timer timer(stage(Stage::kHead));
+  Logits(ops, items);
+}
+
+// Multiply-adds times two of the layers that keep dense attention.
+double Transformer::AttentionFlops(const TransformerItem& item) const {
+  double pairs = 0;
+  for (size_t t = 0; t < item.tokens.size(); ++t) {
+    pairs += static_cast<double>(item.first_position) + static_cast<double>(t) + 1;
+  }
+  double flops = 0;
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    if (item.attention->config().KindOf(layer) == LayerKind::kDense) {
+      flops += 4.0 * pairs * config_.heads * config_.head_dim;
+    }
+  }
+  return flops;
+}
+
+void Transformer::Embed(std::span<const TransformerItem> items) {
+  const WeightView& e = weights_.embedding();
+  float* x = x_.data();
+  for (const TransformerItem& item : items) {
+    for (int32_t token : item.tokens) {
+      const int64_t first = int64_t{token} * e.cols;
+      for (int64_t i = 0; i < e.cols; ++i) {
+        switch (e.dtype) {
+          case Dtype::kF32: x[i] = static_cast<const float*>(e.data)[first + i]; break;
+          case Dtype::kF16: x[i] = F16ToFloat(static_cast<const uint16_t*>(e.data)[first + i]); break;
+          case Dtype::kBf16: x[i] = Bf16ToFloat(static_cast<const Bf16*>(e.data)[first + i]); break;
+          case Dtype::kFp8: x[i] = Fp8ToFloat(static_cast<const Fp8*>(e.data)[first + i]); break;
+        }
+      }
+      x += e.cols;
+    }
+  }
+}
+
+void Transformer::Angles(std::span<const TransformerItem> items) {
+  const size_t half = inverse_frequency_.size();
+  size_t row = 0;
+  for (const TransformerItem& item : items) {
+    for (size_t t = 0; t < item.tokens.size(); ++t, ++row) {
+      const double position = static_cast<double>(item.first_position) + static_cast<double>(t);
+      for (size_t i = 0; i < half; ++i) {
+        const double angle = position * inverse_frequency_[i];
+        cos_[row * half + i] = static_cast<float>(std::cos(angle));
+        sin_[row * half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  }
+}
+
+void Transformer::NormRows(Ops& ops, const float* x, const float* weight, int rows, float* y) {
+  NormParams p;
+  p.x = x;
+  p.weight = weight;
+  p.y = y;
+  p.rows = rows;
+  p.width = config_.hidden;
+  p.epsilon = static_cast<float>(config_.rms_norm_eps);
+  ops.Norm(p);
+}
+
+void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
+                                 std::span<const TransformerItem> items, const AttentionTap& tap) {
+  const LayerWeights& w = weights_.layers()[static_cast<size_t>(layer)];
+  const int hidden = config_.hidden, q_width = config_.q_width(), kv_width = config_.kv_width();
+  {
+    Timer timer(stage(Stage::kLinear));
+    stage(Stage::kLinear).flops += Flops(rows_, w.q) + Flops(rows_, w.k) + Flops(rows_, w.v);
+    NormRows(ops, x_.data(), w.input_norm, rows_, h_.data());
+    const LinearParams jobs[] = {
+        {h_.data(), hidden, rows_, w.q, q_.data(), q_width, false},
+        {h_.data(), hidden, rows_, w.k, k_.data(), kv_width, false},
+        {h_.data(), hidden, rows_, w.v, v_.data(), kv_width, false},
+    };
+    ops.Linear(jobs);
+
+    size_t row = 0;
+    for (const TransformerItem& item : items) {
+      for (size_t t = 0; t < item.tokens.size(); ++t) {
+        for (int head = 0; head < config_.kv_heads; ++head, ++row) {
+          const int64_t position = item.first_position + static_cast<int64_t>(t);
+          k_rows_[row] = item.history->Key(layer, head, position);
+          v_rows_[row] = item.history->Value(layer, head, position);
+        }
+      }
+    }
+    RotateParams r;
+    r.shape = head_shape();
+    r.rows = rows_;
+    r.q = q_.data();
+    r.k = k_.data();
+    r.v = v_.data();
+    r.q_norm = w.q_norm;
+    r.k_norm = w.k_norm;
+    r.epsilon = static_cast<float>(config_.rms_norm_eps);
+    r.cos = cos_.data();
+    r.sin = sin_.data();
+    r.k_out = k_rows_.data();
+    r.v_out = v_rows_.data();
+    ops.Rotate(r);
+  }
+  {
+    Timer timer(stage(Stage::kAttention));
+    int64_t row = 0;
+    for (size_t i = 0; i < items.size(); ++i) {
+      const TransformerItem& item = items[i];
+      const int n = static_cast<int>(item.tokens.size());
+      const float* q = q_.data() + row * q_width;
+      float* out = out_.data() + row * q_width;
+      item.attention->Close(ops, *item.history, layer, item.first_position, item.first_position + n);
+      item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out);
+      if (tap) tap(layer, i, q, out);
+      row += n;
+    }
+  }
+  Timer timer(stage(Stage::kLinear));
+  stage(Stage::kLinear).flops += Flops(rows_, w.o);
+  const LinearParams job = {out_.data(), q_width, rows_, w.o, x_.data(), hidden, true};
+  ops.Linear({&job, 1});
+}
+
+void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
+  Timer timer(stage(Stage::kExperts));
+  const int hidden = config_.hidden;
+  NormRows(ops, x_.data(), w.attention_norm, rows_, h_.data());
+  if (w.moe) {
+    ExpertsParams p;
+    p.x = h_.data();
+    p.rows = rows_;
+    p.hidden = hidden;
+    p.width = config_.moe_intermediate;
+    p.experts = config_.experts;
+    p.experts_per_token = config_.experts_per_token;
+    p.renormalise = config_.norm_topk_prob;
+    p.router = w.router;
+    p.gate = w.gate.data();
+    p.up = w.up.data();
+    p.down = w.down.data();
+    p.y = x_.data();
+    ops.Experts(p);
+    stage(Stage::kExperts).flops +=
+        Flops(rows_, w.router) + 3 * Flops(double{1} * rows_ * config_.experts_per_token, w.gate[0]);
+    return;
+  }
+  const int width = config_.intermediate;
+  float* gate = ffn_.data();
+  float* up = gate + int64_t{rows_} * width;
+  const LinearParams jobs[] = {{h_.data(), hidden, rows_, w.gate[0], gate, width, false},
+                               {h_.data(), hidden, rows_, w.up[0], up, width, false}};
+  ops.Linear(jobs);
+  ops.Silu({gate, up, gate, int64_t{rows_} * width});
+  const LinearParams down = {gate, width, rows_, w.down[0], x_.data(), hidden, true};
+  ops.Linear({&down, 1});
+  stage(Stage::kExperts).flops += 3 * Flops(rows_, w.gate[0]);
+}
+
+void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
+  const WeightView& head = weights_.head();
+  const int hidden = config_.hidden;
+  std::vector<LinearParams> jobs;
+  int64_t row = 0;
+  for (const TransformerItem& item : items) {
+    const int n = static_cast<int>(item.tokens.size());
+    const int wanted = item.wanted == LogitsWanted::kAll ? n : item.wanted == LogitsWanted::kLast;
+    if (wanted > 0) {
+      const int64_t first = row + n - wanted;
+      float* h = h_.data() + first * hidden;
+      NormRows(ops, x_.data() + first * hidden, weights_.final_norm(), wanted, h);
+      jobs.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
+      stage(Stage::kHead).flops += Flops(wanted, head);
+    }
+    row += n;
+  }
+  ops.Linear(jobs);
+}
+
+}  // namespace hga

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forward pass of the Qwen3 families: pre-norm attention with q/k norm and RoPE, then experts
+// or a dense feed-forward.
+#ifndef HGA_MODEL_TRANSFORMER_H_
+#define HGA_MODEL_TRANSFORMER_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "attention/layer_attention.h"
+#include "backend/ops.h"
+#include "hga/engine.h"
+#include "model/model_config.h"
+#include "model/weights.h"
+#include "store/history.h"
+
+namespace hga {
+
+// One sequence's part of a batch.
+struct TransformerItem {
+  KvHistory* history = nullptr;
+  SequenceAttention* attention = nullptr;
+  std::span<const int32_t> tokens;
+  int64_t first_position = 0;
+  LogitsWanted wanted = LogitsWanted::kNone;
+  float* logits = nullptr;  // [1 or tokens][vocab]
+};
+
+// Called after a layer's attention: q and out [rows][heads][head_dim] of item `item`.
+using AttentionTap = std::function<void(int layer, size_t item, const float* q, const float* out)>;
+
+enum class Stage { kEmbed, kLinear, kAttention, kExperts, kHead, kCount };
+struct StageSum {
+  double seconds = 0;
+  double flops = 0;
+};
+
+// Move-only. Owns weights and activations; sequences come with each call.
+class Transformer {
+ public:
+  Transformer(ModelConfig config, ModelWeights weights)
+      : config_(std::move(config)), weights_(std::move(weights)) {}
+
+  // Activations for `rows` tokens in one call.
+  Status Prepare(int rows);
+  HeadShape head_shape() const {
+    return {config_.heads, config_.kv_heads, config_.head_dim};
+  }
+  const ModelConfig& config() const { return config_; }
+  const ModelWeights& weights() const { return weights_; }
+
+  // Tokens must be inside the vocabulary and histories large enough.
+  void Forward(Ops& ops, AttentionScratch& scratch, std::span<const TransformerItem> items,
+               const AttentionTap& tap);
+
+  StageSum& stage(Stage s) { return stages_[static_cast<size_t>(s)]; }
+  double AttentionFlops(const TransformerItem& item) const;
+
+ private:
+  void Embed(std::span<const TransformerItem> items);
+  void Angles(std::span<const TransformerItem> items);
+  void AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
+                      std::span<const TransformerItem> items, const AttentionTap& tap);
+  void FeedForward(Ops& ops, const LayerWeights& w);
+  void Logits(Ops& ops, std::span<const TransformerItem> items);
+  void NormRows(Ops& ops, const float* x, const float* weight, int rows, float* y);
+
+  ModelConfig config_;
+  ModelWeights weights_;
+  int rows_ = 0;  // of the current call
+  Array<float> x_, h_, q_, k_, v_, out_, ffn_, cos_, sin_;
+  std::vector<Bf16*> k_rows_, v_rows_;
+  std::vector<double> inverse_frequency_;
+  std::array<StageSum, static_cast<size_t>(Stage::kCount)> stages_{};
+};
+
+}  // namespace hga
+
+#endif  // HGA_MODEL_TRANSFORMER_H_
