@@ -92,8 +92,11 @@ def json_text(corpus):
             '"dtype"', '"extra":' + "[" * depth + "]" * depth + ',"dtype"', 1))
     corpus.with_header("st-depth-objects", "nested too deep", text.replace(
         '"dtype"', '"extra":' + '{"a":' * 500 + "1" + "}" * 500 + ',"dtype"', 1))
-    corpus.with_header("st-unknown-field-broken", BAD_JSON,
-                       text.replace('"dtype"', '"extra":[1,,2],"dtype"', 1))
+    for name, bad in (("comma", "[1,,2]"), ("null", "[null1]"), ("nul", "nul"), ("true", "[truex]"),
+                      ("number", "1.2.3"), ("escape", '{"a":"\\q"}'), ("key", "{1:2}"),
+                      ("open", "[1,2")):
+        corpus.with_header(f"st-unknown-field-broken-{name}", BAD_JSON,
+                           text.replace('"dtype"', f'"extra":{bad},"dtype"', 1))
 
 
 def metadata(corpus):

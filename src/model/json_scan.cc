@@ -88,9 +88,12 @@ Status JsonScan::Skip(od::value value, int depth) {
     case od::json_type::boolean:
       code = value.get_bool().error();
       break;
-    case od::json_type::null:
-      code = value.is_null() ? simdjson::SUCCESS : simdjson::N_ATOM_ERROR;
+    case od::json_type::null: {
+      bool null = false;
+      code = value.is_null().get(null);
+      if (!code && !null) code = simdjson::N_ATOM_ERROR;
       break;
+    }
   }
   return code ? Syntax("value", code) : OkStatus();
 }
