@@ -31,7 +31,7 @@ quietly() {
   echo "test.sh: $what: $((SECONDS - started)) s" >&2
 }
 
-# Without the network the Python tests that need packages skip themselves, which is reported below.
+# The network is needed once; a changed list is installed again.
 prepare_python() {
   local requirements=tools/test-requirements.txt
   if [[ -n ${HGA_PYTHON:-} || ! -f $requirements ]]; then return; fi
@@ -40,7 +40,7 @@ prepare_python() {
       "python3 -m venv .venv && .venv/bin/pip install --quiet -r $requirements"; then
       cp "$requirements" .venv/installed.txt
     else
-      echo "test.sh: without these packages some Python tests are skipped" >&2
+      echo "test.sh: without these packages some Python tests fail or are skipped" >&2
     fi
   fi
   if [[ -x .venv/bin/python ]]; then export HGA_PYTHON=$PWD/.venv/bin/python; fi
