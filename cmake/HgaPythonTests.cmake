@@ -9,7 +9,7 @@ foreach(kind unit conformance golden fault e2e tidy)
       "exec \"\${HGA_PYTHON:-python3}\" -m unittest discover -v -s \"$1\" -p \"$2\""
       sh ${folder} ${name}.py)
     set(labels ${kind})
-    if(name MATCHES "malformed")
+    if(name MATCHES "malformed|checkpoints")
       list(APPEND labels badinput)  # these run under the sanitizers too
     endif()
     set_tests_properties(${kind}.${name} PROPERTIES LABELS "${labels}" TIMEOUT 900
