@@ -57,13 +57,13 @@ struct Problem {
     }
     return out;
   }
-  // An exact softmax carries twice the error of a mass (see the dense test). The value correction
-  // adds as much for v_exact and, through n (whose relative error is four times that of a weight),
-  // up to |v_exact - v_said| <= 2 |v| times it: 2 (1 + 1 + 8) in all, and the tail's own rounding.
+  // With e the relative error of a mass: an exact softmax and the merge of windows and tail carry 2
+  // e (see the dense test). The value correction adds 2 e for v_exact; its weight f = n / (n +
+  // trust) moves by f (1 - f) 4 e <= e, times |v_exact - v_said| <= 2 |v|: another 2 e.
   double Bound() const {
     const auto tokens = static_cast<double>(history.tokens());
-    const double error = MassError(ScoreError(history, q), tokens);
-    return (rule.tail ? 20 : 2) * error * 1.07 * history.value_size();
+    const double error = MassError(ScoreError(history, q), tokens) + 8 * kUnit;
+    return (rule.tail ? 6 : 2) * error * 1.07 * history.value_size();
   }
 
   Case c;
@@ -181,6 +181,52 @@ TEST_P(AttendRoutedConformance, OnlyTheWorkingSetMatters) {
           << LabelOf(problem.c, named.name);
     }
   }
+}
+
+// The bound is worth something: each part of the law, left out or a little off, exceeds it.
+TEST(AttendRoutedBound, SeesEveryPartOfTheLaw) {
+  auto reference = MakeReferenceOps();
+  RoutingConfig rule;
+  rule.groups_budget = 24;
+  Problem problem({{8, 2, 64}, 1250, 2}, rule, *reference, kSeed + 40);
+  const Guarded<float> truth = problem.RunOn(*reference, 2);
+  const double bound = problem.Bound();
+  const auto distance = [&](Problem& other) {
+    const Guarded<float> out = other.RunOn(*reference, 2);
+    double worst = 0;
+    for (int64_t i = 0; i < out.size(); ++i) {
+      worst = std::max(worst, std::fabs(static_cast<double>(out.data()[i]) - truth.data()[i]));
+    }
+    return worst;
+  };
+  const auto expect_seen = [&](const char* what, Problem other) {
+    const double worst = distance(other);
+    std::printf("  %s: moves the output by %.3g, bound %.3g\n", what, worst, bound);
+    EXPECT_GT(worst, bound) << what;
+  };
+  const int64_t width = TailLayout::Width(64), rows = problem.routed.tail.size() / width;
+  Problem changed = problem;
+  changed.rule.trust = 12;
+  expect_seen("trust 12 instead of 16", changed);
+  changed = problem;
+  changed.rule.tail = false;
+  expect_seen("no tail", changed);
+  changed = problem;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* tail = changed.routed.tail.data() + r * width;
+    std::fill_n(tail + TailLayout::Said(64), 64, 0.f);
+  }
+  expect_seen("no v_said", changed);
+  changed = problem;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* tail = changed.routed.tail.data() + r * width;
+    for (int i = 0; i < 64; ++i) tail[TailLayout::Out(64) + i] *= 1.02f;
+    tail[TailLayout::kSum] *= 1.02f;
+  }
+  expect_seen("two percent more mass in the tail", changed);
+  changed = problem;
+  changed.rule.local_chunks = 7;
+  expect_seen("one local chunk fewer", changed);
 }
 
 HGA_EVERY_ISA(AttendRoutedConformance);

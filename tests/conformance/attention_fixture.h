@@ -21,20 +21,21 @@ inline constexpr double kRopeTheta = 1e7;
 // as after a norm. Cells lie in a shuffled order, so that only the table finds them.
 class History {
  public:
-  History(const HeadShape& shape, int64_t tokens, uint64_t seed)
-      : shape_(shape), tokens_(tokens), cells_(spec::CeilDiv(tokens, spec::kCell)) {
+  History(const HeadShape& shape, int64_t tokens, uint64_t seed) : History(shape, tokens) {
     Random random(seed);
-    const int64_t total = shape.kv_heads * cells_;
-    storage_.assign(total * spec::CellElements(shape.head_dim), 0);
-    std::vector<int64_t> place(total);
-    for (int64_t i = 0; i < total; ++i) {
-      place[i] = i;
-      std::swap(place[i], place[random.Below(i + 1)]);
-    }
-    for (int64_t i = 0; i < total; ++i) {
-      table_.push_back(storage_.data() + place[i] * spec::CellElements(shape.head_dim));
-    }
     for (int g = 0; g < shape.kv_heads; ++g) Walk(g, random);
+  }
+  // Given keys and values: [tokens][kv_heads][head_dim] each.
+  History(const HeadShape& shape, int64_t tokens, const Bf16* keys, const Bf16* values)
+      : History(shape, tokens) {
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int g = 0; g < shape.kv_heads; ++g) {
+        const int64_t row = (t * shape.kv_heads + g) * shape.head_dim;
+        std::copy_n(keys + row, shape.head_dim, Key(g, t));
+        std::copy_n(values + row, shape.head_dim, Value(g, t));
+        Measure(g, t);
+      }
+    }
   }
 
   KvView view() const { return {table_.data(), cells_}; }
@@ -76,22 +77,41 @@ class History {
   }
 
  private:
+  // Empty cells and their table.
+  History(const HeadShape& shape, int64_t tokens)
+      : shape_(shape), tokens_(tokens), cells_(spec::CeilDiv(tokens, spec::kCell)) {
+    Random random(1);
+    const int64_t total = shape.kv_heads * cells_, size = spec::CellElements(shape.head_dim);
+    storage_.assign(total * size, 0);
+    std::vector<int64_t> place(total);
+    for (int64_t i = 0; i < total; ++i) {
+      place[i] = i;
+      std::swap(place[i], place[random.Below(i + 1)]);
+    }
+    for (int64_t i = 0; i < total; ++i) table_.push_back(storage_.data() + place[i] * size);
+  }
   Bf16* Cell(int g, int64_t t) { return const_cast<Bf16*>(table_[g * cells_ + t / spec::kCell]); }
   void Walk(int g, Random& random) {
     const int d = shape_.head_dim;
     std::vector<float> key = random.Normals(d), value = random.Normals(d);
     for (int64_t t = 0; t < cells_ * spec::kCell; ++t) {
-      double squares = 0;
       for (int i = 0; i < d; ++i) {
         key[i] = 0.9f * key[i] + 0.436f * random.Normal();
         value[i] = 0.7f * value[i] + 0.714f * random.Normal();
         Key(g, t)[i] = FloatToBf16(key[i]);
         Value(g, t)[i] = FloatToBf16(value[i]);
-        squares += static_cast<double>(key[i]) * key[i];
-        value_size_ = std::max(value_size_, std::fabs(static_cast<double>(value[i])));
       }
-      key_norm_ = std::max(key_norm_, 1.01 * std::sqrt(squares));  // 1.01: the rounding to bf16
+      Measure(g, t);
     }
+  }
+  void Measure(int g, int64_t t) {
+    double squares = 0;
+    for (int i = 0; i < shape_.head_dim; ++i) {
+      const double key = Bf16ToFloat(Key(g, t)[i]), value = Bf16ToFloat(Value(g, t)[i]);
+      squares += key * key;
+      value_size_ = std::max(value_size_, std::fabs(value));
+    }
+    key_norm_ = std::max(key_norm_, std::sqrt(squares));
   }
 
   HeadShape shape_;
