@@ -262,7 +262,8 @@ Status Checkpoint::CheckIndex(const ShardIndex& index) const {
     const TensorInfo* tensor = Find(name);
     if (tensor != nullptr && tensor->shard == shard) continue;
     return DataLoss(fmt::format(
-        "{}/{}: weight_map puts tensor {} into {}, but {}", directory_, kIndexFile, Quoted(name),
+        "{}: weight_map puts tensor {} into {}, but {}",
+        Quoted(fmt::format("{}/{}", directory_, kIndexFile)), Quoted(name),
         Quoted(index.shard_names[static_cast<size_t>(shard)]),
         tensor ? "it is in " + Quoted(ShardPath(*tensor)) : std::string("it is in no file")));
   }

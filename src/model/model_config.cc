@@ -318,7 +318,8 @@ Result<std::string> GenerationText(const std::string& directory) {
   Result<std::string> json = ReadSmallFile(directory, kGenerationFile, kMaxConfigBytes);
   if (json.ok()) {
     if (json->empty()) {
-      return DataLoss(fmt::format("{}/{}: is empty", directory, kGenerationFile));
+      return DataLoss(
+          fmt::format("{}: is empty", Quoted(directory + "/" + std::string(kGenerationFile))));
     }
     return json;
   }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives a program over the corpus of tools/make_malformed.py and compares with its golden list.
 
-    tests/e2e/malformed_models.py CORPUS PROGRAM [ARGUMENT ...] [--sanitizer] [--jobs N]
+    tests/e2e/malformed_models.py [--sanitizer] [--jobs N] CORPUS PROGRAM [ARGUMENT ...]
 
 The arguments form one command in which {model} becomes the case's directory or id; --check-flag
 and --revision-flag say how the program spells those. Each run must end in time (2 s of processor time), with the expected
@@ -95,7 +95,7 @@ def check_corpus(corpus, options):
 def parse_options(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("corpus", type=pathlib.Path)
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
     parser.add_argument("--check-flag", default="--check")
     parser.add_argument("--revision-flag", default="")
     parser.add_argument("--good-fragment", help="instead of the summary the test driver prints")

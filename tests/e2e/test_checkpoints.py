@@ -37,8 +37,8 @@ class CheckpointsTest(unittest.TestCase):
     def test_broken_checkpoints_get_one_clear_message(self):
         make("make_malformed.py", self.out)
         options = malformed_models.parse_options(
-            [str(self.out), *COMMAND, "--revision-flag=--revision", "--good-fragment="] +
-            (["--sanitizer"] if SANITIZED else []))
+            ["--revision-flag=--revision", "--good-fragment="] +
+            (["--sanitizer"] if SANITIZED else []) + [str(self.out), *COMMAND])
         failures, count = malformed_models.check_corpus(self.out, options)
         self.assertGreaterEqual(count, 600)
         self.assertEqual(failures, [])
