@@ -4,6 +4,8 @@
 # about facts hidden in a 32K-token document.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# Build folders of this and other checkouts share what ccache holds.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 
 usage() {
   cat <<'TEXT'

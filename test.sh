@@ -3,6 +3,8 @@
 # Builds the release preset and runs every test of it; ends with ctest's summary.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# Build folders of this and other checkouts share what ccache holds.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 
 usage() {
   cat <<'TEXT'
