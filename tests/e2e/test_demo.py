@@ -67,7 +67,7 @@ class DemoTest(unittest.TestCase):
 
     def test_a_text_that_is_too_short(self):
         result = demo(text=str(ROOT / "examples/text/README.md"))
-        self.assertEqual(result.returncode, 2)
+        self.assertEqual(result.returncode, 1)
         self.assertTrue(re.search(r"README.md: the text has \d+ tokens.* needs \d+", result.stderr),
                         result.stderr)
         self.assertEqual(result.stdout, "")
