@@ -29,6 +29,7 @@ hga::Status Generate(const std::string& model, const std::string& prompt) {
 
   std::vector<float> logits(static_cast<size_t>(engine->info().vocab));
   HGA_RETURN_IF_ERROR(engine->Feed(*sequence, tokens, hga::LogitsWanted::kLast, logits, {}));
+  sequence->ResetStats();                        // from here on: the answer alone
   hga::Sampler sampler(hga::SamplingOptions{});  // greedy
   std::vector<int32_t> answer;
   for (int i = 0; i < kNewTokens; ++i) {
@@ -38,7 +39,8 @@ hga::Status Generate(const std::string& model, const std::string& prompt) {
   }
   HGA_ASSIGN_OR_RETURN(const std::string text, engine->tokenizer().Decode(answer, false));
   const hga::AttentionStats::Sums& seen = sequence->stats().all;
-  std::cout << prompt << text << "\nvisible share: " << 100 * seen.visible / seen.context
+  std::cout << "prompt: " << tokens.size() << " tokens\nanswer: " << text
+            << "\nvisible share: " << 100 * seen.visible / seen.context
             << " % of the context, mean over " << sequence->stats().queries << " tokens\n";
   return hga::OkStatus();
 }
@@ -50,9 +52,10 @@ int main(int argc, char** argv) {
     std::cerr << "usage: embed MODEL_DIR [PROMPT]\nlibhga " << HGA_VERSION << "\n";
     return 2;
   }
-  // Long enough by default for attention to leave something out: the windows hold 11 chunks of 64.
+  // Long enough by default for attention to leave something out: windows and opened groups hold
+  // 1,700 tokens.
   std::string prompt = argc > 2 ? argv[2] : "";
-  for (int i = 0; argc <= 2 && i < 100; ++i) {
+  for (int i = 0; argc <= 2 && i < 300; ++i) {
     prompt += "Day " + std::to_string(i) + ": the ship sailed on under a fair wind. ";
   }
   const hga::Status status = Generate(argv[1], prompt);
