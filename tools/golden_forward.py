@@ -21,7 +21,7 @@ import golden_routing as law
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DENSE_TOKENS, ROUTED_TOKENS = 256, 1500
-DENSE_EVERY, ROUTED_LAST = 8, 24
+DENSE_EVERY, ROUTED_EVERY, ROUTED_LAST = 8, 47, 24
 ROUTED_RULE = dict(sink_chunks=1, local_chunks=1, groups_budget=8)
 
 
@@ -94,7 +94,8 @@ def routed_attention(q, k, v, rule, theta):
     out, together = np.empty(q.shape), heads // k.shape[1]
     out[:near] = dense_attention(q[:near], k[:near], v[:near])
     for g in range(k.shape[1]):
-        head, mine = law.KvHead(k[:, g], v[:, g], rule, theta), slice(g * together, (g + 1) * together)
+        head = law.KvHead(k[:, g], v[:, g], rule, theta)
+        mine = slice(g * together, (g + 1) * together)
         for t in range(near, tokens):
             out[t, mine] = law.routed(head, q[t, mine], t)[0]
     return out
@@ -110,9 +111,10 @@ def feed_forward(x, weight, prefix, config):
         rows, rank = np.nonzero(best == expert)
         if not len(rows):
             continue
-        part = [weight(f'{prefix}mlp.experts.{expert}.{n}_proj.weight') for n in ('gate', 'up', 'down')]
-        gate = x[rows] @ part[0].T
-        y = (gate / (1 + np.exp(-gate)) * (x[rows] @ part[1].T)) @ part[2].T
+        gate_w, up_w, down_w = (weight(f'{prefix}mlp.experts.{expert}.{n}_proj.weight')
+                                for n in ('gate', 'up', 'down'))
+        gate = x[rows] @ gate_w.T
+        y = (gate / (1 + np.exp(-gate)) * (x[rows] @ up_w.T)) @ down_w.T
         chosen = np.take_along_axis(share[rows], best[rows], 1)
         factor = share[rows, best[rows, rank]] / (chosen.sum(1) if config['norm_topk_prob'] else 1)
         out[rows] += y * factor[:, None].astype(x.dtype)
@@ -156,7 +158,7 @@ def main():
     cases = {
         'dense': (DENSE_TOKENS, np.arange(DENSE_EVERY - 1, DENSE_TOKENS, DENSE_EVERY),
                   lambda layer, q, k, v: dense_attention(q, k, v)),
-        'routed': (ROUTED_TOKENS, np.arange(ROUTED_TOKENS - 47 * ROUTED_LAST, ROUTED_TOKENS, 47) + 46,
+        'routed': (ROUTED_TOKENS, ROUTED_TOKENS - 1 - ROUTED_EVERY * np.arange(ROUTED_LAST)[::-1],
                    lambda layer, q, k, v: dense_attention(q, k, v) if layer == 0 else
                    routed_attention(q, k, v, rule, theta)),
     }
@@ -168,8 +170,9 @@ def main():
         spread = np.abs(exact - single).max(-1)
         print(f'{name}: spread {spread.max():.3g}, median {np.median(spread):.3g}, '
               f'|logit| {np.abs(exact).max():.3g}', flush=True)
-        entries.append(dict(name=name, tokens=count, dense_layers=[0] if name == 'routed' else 'all',
-                            rule=rule if name == 'routed' else None,
+        routed = name == 'routed'
+        entries.append(dict(name=name, tokens=count, dense_layers=[0] if routed else 'all',
+                            rule=rule if routed else None,
                             positions=[int(p) for p in wanted],
                             spread=[float(s) for s in spread],
                             logits=writer.put(f'{name}_logits.npy', exact.astype(np.float32))))

@@ -96,6 +96,7 @@ void LogitsGolden::Compare(const json& entry, const AttentionConfig& attention) 
       static_cast<long long>(positions[static_cast<size_t>(worst_at / vocab)]),
       static_cast<long long>(worst_at % vocab), mean / static_cast<double>(want.data.size()), bound,
       agree, positions.size());
+  std::printf("  median position %.4g, bound %.4g\n", Median(per_position), median_bound);
   EXPECT_LE(worst, bound);
   EXPECT_LE(Median(per_position), median_bound);
   EXPECT_EQ(clear_disagree, 0);

@@ -239,16 +239,31 @@ TEST_F(Promises, TruncateLeavesNoTrace) {
   }
 }
 
-// A budget of everything is dense attention up to rounding. Eight layers pass roundings on (see the
-// spread in the golden manifest), so the bound is four times the largest spread recorded there for
-// dense logits.
+// What roundings alone do to dense logits and to those of a small rule, from the golden manifest.
+struct Spread {
+  double median = 0;  // over the positions of the dense case
+  double worst = 0;   // over all: somewhere a rounding tips an expert or a plan
+};
+
+Spread RecordedSpread() {
+  const auto manifest = ReadManifest(kSource + "/tests/golden/data/logits");
+  Spread spread;
+  for (const auto& entry : manifest.at("cases")) {
+    auto all = entry.at("spread").get<std::vector<double>>();
+    std::sort(all.begin(), all.end());
+    spread.worst = std::max(spread.worst, all.back());
+    if (entry.at("name") == "dense") spread.median = all[all.size() / 2];
+  }
+  return spread;
+}
+
+// A budget of everything is dense attention up to rounding: four times what roundings were seen to
+// do, in the median row and in the worst.
 TEST_F(Promises, DenseLimit) {
   constexpr int64_t kTokens = 900, kFrom = 800;
   const int64_t vocab = engine_->info().vocab;
   const std::vector<int32_t> tokens = Tokens(kTokens);
-  const auto manifest = ReadManifest(kSource + "/tests/golden/data/logits");
-  double bound = 0;
-  for (double spread : manifest.at("cases").at(0).at("spread")) bound = std::max(bound, 4 * spread);
+  const Spread spread = RecordedSpread();
   const auto dense = LogitsOf(*engine_, *PresetConfig("dense"), tokens, kFrom, 256);
   for (NamedAttention rule : SmallRules()) {
     rule.config.routing.groups_budget = 1024;
@@ -256,18 +271,25 @@ TEST_F(Promises, DenseLimit) {
     for (auto& [layer, cells] : rule.config.sampled_layers) cells = 4096;
     const auto routed = LogitsOf(*engine_, rule.config, tokens, kFrom, 256);
     ASSERT_EQ(routed.size(), dense.size());
-    double worst = 0;
+    std::vector<double> rows;
     int agree = 0;
     for (int64_t row = 0; row < kTokens - kFrom; ++row) {
       const float *a = dense.data() + row * vocab, *b = routed.data() + row * vocab;
+      rows.push_back(0);
       for (int64_t i = 0; i < vocab; ++i) {
-        worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - b[i]));
+        rows.back() = std::max(rows.back(), std::fabs(static_cast<double>(a[i]) - b[i]));
       }
       agree += std::max_element(a, a + vocab) - a == std::max_element(b, b + vocab) - b;
     }
-    std::printf("  %s: worst |difference| to dense %.4g, bound %.4g, top-1 agrees at %d of %d\n",
-                rule.name.c_str(), worst, bound, agree, static_cast<int>(kTokens - kFrom));
-    EXPECT_LE(worst, bound) << rule.name;
+    std::sort(rows.begin(), rows.end());
+    const double median = rows[rows.size() / 2];
+    std::printf(
+        "  %s: |difference| to dense, median row %.4g (bound %.4g), nine of ten rows below "
+        "%.4g, worst %.4g (bound %.4g); top-1 agrees at %d of %zu\n",
+        rule.name.c_str(), median, 4 * spread.median, rows[rows.size() * 9 / 10], rows.back(),
+        4 * spread.worst, agree, rows.size());
+    EXPECT_LE(median, 4 * spread.median) << rule.name;
+    EXPECT_LE(rows.back(), 4 * spread.worst) << rule.name;
     EXPECT_GE(agree, (kTokens - kFrom) * 97 / 100) << rule.name;
   }
 }
