@@ -74,7 +74,7 @@ struct AttentionStats {
   struct Sums {
     double context = 0;   // tokens a dense attention would have read
     double visible = 0;   // tokens the softmax saw (working set)
-    double fetched = 0;   // distinct tokens brought in per span, spread over the span's queries
+    double fetched = 0;   // distinct tokens brought in for a span, as its queries' share
   };
   Sums all;               // every layer
   Sums routed;            // without dense layers

@@ -176,7 +176,8 @@ void SequenceAttention::CountFixed(int layer, int64_t first_position, int querie
     sums.context += static_cast<double>(position + 1) * shape_.kv_heads;
     sums.visible += static_cast<double>(visible) * shape_.kv_heads;
     if (i == queries - 1) {
-      sums.fetched = static_cast<double>(visible) * shape_.kv_heads * queries;
+      // The span's share of the context at its end, weighed like the context.
+      sums.fetched = sums.context * static_cast<double>(visible) / static_cast<double>(position + 1);
       stats_.bytes_read +=
           static_cast<double>(BytesOfTokens(visible, shape_.head_dim)) * shape_.kv_heads;
     }
@@ -200,6 +201,7 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   const int64_t windows = last + 1 - first_range.size();
   std::vector<uint8_t>& marks = scratch.marks();
   AttentionStats::Sums sums;
+  double share = 0;  // of the context at the span's end, summed over KV heads
   for (int head = 0; head < shape_.kv_heads; ++head) {
     marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
@@ -222,9 +224,10 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
                       static_cast<double>(opened) * rule.group / per_head;
     }
     const int64_t fetched = windows + distinct * rule.group;
-    sums.fetched += static_cast<double>(fetched) * p.queries;
+    share += static_cast<double>(fetched) / static_cast<double>(last + 1);
     stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
   }
+  sums.fetched = sums.context * share / shape_.kv_heads;
   stats_.bytes_read += static_cast<double>(LayerSummaries::BytesPerToken(rule, shape_)) *
                        static_cast<double>(range.size());
   for (AttentionStats::Sums* to : {&stats_.all, &stats_.routed}) {
