@@ -15,7 +15,7 @@
 
 namespace hga {
 
-enum class KeyMean { kRotated, kMixedRope };      // mean of rotated keys; or the paper's mixture
+enum class KeyMean { kRotated, kMixedRope };        // mean of rotated keys; or the paper's mixture
 enum class SelectionScope { kKvHead, kQueryHead };  // who selects: R query heads together, or each
 enum class SummaryDtype { kFp8, kBf16 };
 
@@ -44,11 +44,11 @@ enum class LayerKind { kRouted, kDense, kSampled };
 
 // The rules of a whole model.
 struct AttentionConfig {
-  std::string name = "default";       // for reports: "dense", a preset's name or "custom"
-  bool dense = false;                 // every layer keeps ordinary attention
+  std::string name = "default";  // for reports: "dense", a preset's name or "custom"
+  bool dense = false;            // every layer keeps ordinary attention
   RoutingConfig routing;
-  std::vector<int> dense_layers;      // these keep ordinary attention
-  std::map<int, int> sampled_layers;  // layer -> most cells of 8 tokens in its sample
+  std::vector<int> dense_layers;        // these keep ordinary attention
+  std::map<int, int> sampled_layers;    // layer -> most cells of 8 tokens in its sample
   std::map<int, RoutingConfig> layers;  // layer -> a rule of its own
 
   LayerKind KindOf(int layer) const;

@@ -30,14 +30,14 @@ struct ModelInfo {
   int kv_heads = 0;
   int head_dim = 0;
   int vocab = 0;
-  int experts = 0;            // 0: dense feed-forward
+  int experts = 0;  // 0: dense feed-forward
   int experts_per_token = 0;
-  int ffn_width = 0;          // of one expert, or of the dense feed-forward
+  int ffn_width = 0;  // of one expert, or of the dense feed-forward
   bool tied_embeddings = false;
   double rope_theta = 0;
-  int64_t max_position = 0;   // tokens the model was made for
+  int64_t max_position = 0;  // tokens the model was made for
   int64_t parameters = 0;
-  int64_t weight_bytes = 0;   // as stored, which is as kept in memory
+  int64_t weight_bytes = 0;  // as stored, which is as kept in memory
   int64_t tensors = 0;
   int shards = 0;
   std::vector<int32_t> eos_ids;
@@ -45,14 +45,14 @@ struct ModelInfo {
 
 // Bytes a run will need, known before loading.
 struct MemoryPlan {
-  int64_t context = 0;              // tokens
+  int64_t context = 0;  // tokens
   int64_t weight_bytes = 0;
-  int64_t kv_bytes_per_token = 0;   // all layers
-  int64_t kv_bytes = 0;             // at `context`
-  int64_t summary_bytes = 0;        // at `context`
-  int64_t scratch_bytes = 0;        // activations and attention scratch of all threads
+  int64_t kv_bytes_per_token = 0;  // all layers
+  int64_t kv_bytes = 0;            // at `context`
+  int64_t summary_bytes = 0;       // at `context`
+  int64_t scratch_bytes = 0;       // activations and attention scratch of all threads
   int64_t total_bytes = 0;
-  int64_t available_bytes = 0;      // what the machine could give now
+  int64_t available_bytes = 0;  // what the machine could give now
   bool fits = false;
 };
 
@@ -62,19 +62,19 @@ struct LoadProgress {
 };
 
 struct EngineOptions {
-  int threads = 0;        // 0: one per core the process may use
-  std::string isa;        // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
-  int span = 256;         // most tokens (rows) of one Forward; scratch grows with it
-  bool check_values = false;  // refuse non-finite weights while loading
+  int threads = 0;  // 0: one per core the process may use
+  std::string isa;  // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
+  int span = 256;   // most tokens (rows) of one Forward; scratch grows with it
+  bool check_values = false;                         // refuse non-finite weights while loading
   std::function<void(const LoadProgress&)> on_load;  // may be empty; called from the loading thread
 };
 
 // Sums over (query, layer, KV head); divide to get shares.
 struct AttentionStats {
   struct Sums {
-    double context = 0;   // tokens a dense attention would have read
-    double visible = 0;   // tokens the softmax saw (working set)
-    double fetched = 0;   // distinct tokens brought in for a span, as its queries' share
+    double context = 0;  // tokens a dense attention would have read
+    double visible = 0;  // tokens the softmax saw (working set)
+    double fetched = 0;  // distinct tokens brought in for a span, as its queries' share
   };
   Sums all;               // every layer
   Sums routed;            // without dense layers
@@ -112,7 +112,7 @@ enum class LogitsWanted { kNone, kLast, kAll };
 // Some tokens of one sequence in a batch.
 struct BatchItem {
   Sequence* sequence = nullptr;
-  std::span<const int32_t> tokens;           // appended; 1 or more
+  std::span<const int32_t> tokens;  // appended; 1 or more
   LogitsWanted wanted = LogitsWanted::kNone;
   std::span<float> logits;  // [1 or tokens.size()][vocab], by `wanted`; must be that long
 };
@@ -158,10 +158,11 @@ class Engine {
   // For each layer `visit(layer, rule index, relative error per row...)` see LayerReport.
   struct LayerReport {
     int layer = 0;
-    std::vector<double> relative_error;  // [rules] mean over rows and heads of |o - dense| / |dense|
-    double entropy = 0;                  // nats, mean over rows and heads, of dense attention
-    double mass_beyond_windows = 0;      // share of attention mass on the candidate range, mean
-    int64_t rows = 0;                    // rows with a non-empty candidate range
+    std::vector<double>
+        relative_error;              // [rules] mean over rows and heads of |o - dense| / |dense|
+    double entropy = 0;              // nats, mean over rows and heads, of dense attention
+    double mass_beyond_windows = 0;  // share of attention mass on the candidate range, mean
+    int64_t rows = 0;                // rows with a non-empty candidate range
   };
   // Measured over the queries at positions >= `from` of `tokens`; every `stride`-th of them.
   virtual Result<std::vector<LayerReport>> CompareLayers(
@@ -175,8 +176,8 @@ class Engine {
   struct StageTime {
     std::string_view name;  // "linear", "attention", "experts", "head", ...
     double seconds;
-    double flops;           // useful multiply-adds times two
-    double bytes;           // least traffic
+    double flops;  // useful multiply-adds times two
+    double bytes;  // least traffic
   };
   virtual std::vector<StageTime> stage_times() const = 0;
   virtual void ResetStageTimes() = 0;

@@ -12,14 +12,14 @@ namespace hga {
 
 enum class StatusCode {
   kOk = 0,
-  kInvalidArgument,   // the caller's values contradict a stated rule
-  kNotFound,          // a file, a preset, a tensor that isn't there
-  kDataLoss,          // bytes that do not parse or do not match their checksum
-  kUnsupported,       // well-formed, but not something this build can run
-  kResourceExhausted, // a budget, a limit or memory
-  kIoError,           // the operating system refused a read or a write
-  kCancelled,         // the caller's callback asked to stop
-  kInternal,          // a bug of ours
+  kInvalidArgument,    // the caller's values contradict a stated rule
+  kNotFound,           // a file, a preset, a tensor that isn't there
+  kDataLoss,           // bytes that do not parse or do not match their checksum
+  kUnsupported,        // well-formed, but not something this build can run
+  kResourceExhausted,  // a budget, a limit or memory
+  kIoError,            // the operating system refused a read or a write
+  kCancelled,          // the caller's callback asked to stop
+  kInternal,           // a bug of ours
 };
 
 // One outcome. Copyable, cheap when ok. The message names the file, the field, the offset and both
@@ -39,7 +39,9 @@ class [[nodiscard]] Status {
 };
 
 inline Status OkStatus() { return Status(); }
-inline Status InvalidArgument(std::string m) { return {StatusCode::kInvalidArgument, std::move(m)}; }
+inline Status InvalidArgument(std::string m) {
+  return {StatusCode::kInvalidArgument, std::move(m)};
+}
 inline Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
 inline Status DataLoss(std::string m) { return {StatusCode::kDataLoss, std::move(m)}; }
 inline Status Unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
@@ -55,7 +57,7 @@ inline Status Internal(std::string m) { return {StatusCode::kInternal, std::move
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}        // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit by design
     if (status_.ok()) std::abort();
   }
@@ -85,10 +87,9 @@ class [[nodiscard]] Result {
 #define HGA_CONCAT_INNER(a, b) a##b
 #define HGA_CONCAT(a, b) HGA_CONCAT_INNER(a, b)
 // Leaves the enclosing function with the Status of `expr` unless it is ok.
-#define HGA_RETURN_IF_ERROR(expr)                           \
-  do {                                                      \
-    if (::hga::Status hga_status = (expr); !hga_status.ok()) \
-      return hga_status;                                    \
+#define HGA_RETURN_IF_ERROR(expr)                                               \
+  do {                                                                          \
+    if (::hga::Status hga_status = (expr); !hga_status.ok()) return hga_status; \
   } while (0)
 // `lhs` becomes the value of the Result `expr`, or the enclosing function returns its Status.
 #define HGA_ASSIGN_OR_RETURN(lhs, expr) \

@@ -76,7 +76,8 @@ Result<AttentionConfig> PresetConfig(std::string_view name) {
     return config;
   }
   std::string known;
-  for (std::string_view n : PresetNames()) known += fmt::format("{}{}", known.empty() ? "" : ", ", n);
+  for (std::string_view n : PresetNames())
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", n);
   return NotFound(fmt::format("no attention preset '{}'; known: {}", name, known));
 }
 
@@ -96,8 +97,8 @@ Status InRange(const char* field, double value, double low, double high) {
 
 Status Validate(const RoutingConfig& r) {
   if (r.chunk != spec::kChunk) {
-    return InvalidArgument(fmt::format("chunk is {}, the stored chunk is always {}", r.chunk,
-                                       spec::kChunk));
+    return InvalidArgument(
+        fmt::format("chunk is {}, the stored chunk is always {}", r.chunk, spec::kChunk));
   }
   HGA_RETURN_IF_ERROR(Divides("group", r.group, "chunk", r.chunk));
   HGA_RETURN_IF_ERROR(Divides("key_span", r.key_span, "group", r.group));

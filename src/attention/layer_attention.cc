@@ -26,7 +26,8 @@ Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget) {
   HGA_ASSIGN_OR_RETURN(groups_, Array<int32_t>::Make(selections * static_cast<size_t>(budget)));
   HGA_ASSIGN_OR_RETURN(counts_, Array<int32_t>::Make(selections));
   HGA_ASSIGN_OR_RETURN(
-      tail_, Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
+      tail_,
+      Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
   return OkStatus();
 }
 
@@ -53,8 +54,8 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
       a.summaries_.emplace_back();
       continue;
     }
-    HGA_ASSIGN_OR_RETURN(LayerSummaries summaries, LayerSummaries::Make(config.RuleOf(layer), shape,
-                                                                        history.capacity()));
+    HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
+                         LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity()));
     a.summaries_.push_back(std::move(summaries));
   }
   return a;
@@ -67,8 +68,9 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
   std::vector<const Bf16*> cells(static_cast<size_t>(shape_.kv_heads * spec::kCellsPerChunk));
   for (int64_t chunk = old_length / kChunk; chunk < length / kChunk; ++chunk) {
     for (int head = 0; head < shape_.kv_heads; ++head) {
-      std::copy_n(history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
-                  spec::kCellsPerChunk, cells.data() + head * spec::kCellsPerChunk);
+      std::copy_n(
+          history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
+          spec::kCellsPerChunk, cells.data() + head * spec::kCellsPerChunk);
     }
     SummariseParams p;
     p.shape = shape_;
@@ -177,7 +179,8 @@ void SequenceAttention::CountFixed(int layer, int64_t first_position, int querie
     sums.visible += static_cast<double>(visible) * shape_.kv_heads;
     if (i == queries - 1) {
       // The span's share of the context at its end, weighed like the context.
-      sums.fetched = sums.context * static_cast<double>(visible) / static_cast<double>(position + 1);
+      sums.fetched =
+          sums.context * static_cast<double>(visible) / static_cast<double>(position + 1);
       stats_.bytes_read +=
           static_cast<double>(BytesOfTokens(visible, shape_.head_dim)) * shape_.kv_heads;
     }
@@ -195,7 +198,8 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   const RoutingConfig& rule = *p.rule;
   const int per_head = p.plan.selectors / shape_.kv_heads;
   const int64_t last = p.first_position + p.queries - 1;
-  const auto first_range = spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
+  const auto first_range =
+      spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
   const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
   // Tokens of the span's windows together: everything but what lies before the first local window.
   const int64_t windows = last + 1 - first_range.size();
@@ -206,7 +210,8 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
     marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
     for (int i = 0; i < p.queries; ++i) {
-      const auto own = spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
+      const auto own =
+          spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
       int64_t opened = 0;
       for (int s = head * per_head; s < (head + 1) * per_head; ++s) {
         const int64_t at = int64_t{i} * p.plan.selectors + s;

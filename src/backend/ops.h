@@ -27,17 +27,17 @@ struct HeadShape {
 // Largest sizes later calls may use; scratch for them is allocated once.
 struct OpsLimits {
   HeadShape shape;
-  int rows = 0;             // tokens of one call
-  int64_t context = 0;      // tokens of one sequence
+  int rows = 0;         // tokens of one call
+  int64_t context = 0;  // tokens of one sequence
   int hidden = 0;
-  int ffn_width = 0;        // of one expert or of the dense feed-forward
+  int ffn_width = 0;  // of one expert or of the dense feed-forward
   int experts = 0;
   int experts_per_token = 0;
 };
 
 // A weight as stored. [rows] outputs by [cols] inputs, cols a multiple of 16.
 struct WeightView {
-  const void* data = nullptr;     // [rows][cols] of dtype
+  const void* data = nullptr;  // [rows][cols] of dtype
   Dtype dtype = Dtype::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
@@ -50,9 +50,9 @@ struct LinearParams {
   int64_t x_stride = 0;
   int rows = 0;
   WeightView w;
-  float* y = nullptr;        // [rows][y_stride], first W.rows written
+  float* y = nullptr;  // [rows][y_stride], first W.rows written
   int64_t y_stride = 0;
-  bool accumulate = false;   // y += instead of y =
+  bool accumulate = false;  // y += instead of y =
 };
 
 // RMS norm in float32.
@@ -69,42 +69,42 @@ struct NormParams {
 struct RotateParams {
   HeadShape shape;
   int rows = 0;
-  float* q = nullptr;              // [rows][heads][head_dim], in place, float32 holding bf16 values
-  const float* k = nullptr;        // [rows][kv_heads][head_dim]
-  const float* v = nullptr;        // [rows][kv_heads][head_dim]
-  const float* q_norm = nullptr;   // [head_dim] or null: no norm
-  const float* k_norm = nullptr;   // [head_dim] or null
+  float* q = nullptr;             // [rows][heads][head_dim], in place, float32 holding bf16 values
+  const float* k = nullptr;       // [rows][kv_heads][head_dim]
+  const float* v = nullptr;       // [rows][kv_heads][head_dim]
+  const float* q_norm = nullptr;  // [head_dim] or null: no norm
+  const float* k_norm = nullptr;  // [head_dim] or null
   float epsilon = 0;
-  const float* cos = nullptr;      // [rows][head_dim / 2], angle computed in double
-  const float* sin = nullptr;      // [rows][head_dim / 2]
-  Bf16* const* k_out = nullptr;    // [rows][kv_heads] where the token's key row goes: [head_dim]
-  Bf16* const* v_out = nullptr;    // [rows][kv_heads]
+  const float* cos = nullptr;    // [rows][head_dim / 2], angle computed in double
+  const float* sin = nullptr;    // [rows][head_dim / 2]
+  Bf16* const* k_out = nullptr;  // [rows][kv_heads] where the token's key row goes: [head_dim]
+  Bf16* const* v_out = nullptr;  // [rows][kv_heads]
 };
 
 // Summaries of one layer of one sequence. Key means in panels (spec/layout.h), value means as
 // rows; element type by the rule's summary_dtype (Fp8 with a power-of-two scale per vector, or
 // Bf16 with scales of 1). Strides in elements (means for the scales).
 struct SummaryView {
-  void* keys = nullptr;          // [kv_heads][key_stride]: KeyMeanElements
-  float* key_scales = nullptr;   // [kv_heads][key_means]
-  void* values = nullptr;        // [kv_heads][value_means][head_dim]; null without tail
-  float* value_scales = nullptr; // [kv_heads][value_means]
-  void* chunk_keys = nullptr;    // [kv_heads][chunk_key_stride]; null without a first level
+  void* keys = nullptr;                 // [kv_heads][key_stride]: KeyMeanElements
+  float* key_scales = nullptr;          // [kv_heads][key_means]
+  void* values = nullptr;               // [kv_heads][value_means][head_dim]; null without tail
+  float* value_scales = nullptr;        // [kv_heads][value_means]
+  void* chunk_keys = nullptr;           // [kv_heads][chunk_key_stride]; null without a first level
   float* chunk_key_scales = nullptr;    // [kv_heads][chunk_key_means]
-  void* chunk_values = nullptr;  // [kv_heads][chunks][head_dim]; null without beam and tail
+  void* chunk_values = nullptr;         // [kv_heads][chunks][head_dim]; null without beam and tail
   float* chunk_value_scales = nullptr;  // [kv_heads][chunks]
-  int64_t key_means = 0;         // capacity per KV head; a multiple of 16
-  int64_t value_means = 0;       // capacity
-  int64_t chunk_key_means = 0;   // capacity; a multiple of 16
-  int64_t chunks = 0;            // capacity
+  int64_t key_means = 0;                // capacity per KV head; a multiple of 16
+  int64_t value_means = 0;              // capacity
+  int64_t chunk_key_means = 0;          // capacity; a multiple of 16
+  int64_t chunks = 0;                   // capacity
 };
 
 // Builds the summaries of one closed chunk of all KV heads from its stored keys and values.
 struct SummariseParams {
   HeadShape shape;
   const RoutingConfig* rule = nullptr;
-  double rope_theta = 0;           // for mixed_rope
-  int64_t chunk = 0;               // index
+  double rope_theta = 0;               // for mixed_rope
+  int64_t chunk = 0;                   // index
   const Bf16* const* cells = nullptr;  // [kv_heads][8] cells of the chunk
   SummaryView out;
 };
@@ -137,7 +137,7 @@ struct RouteParams {
   int queries = 0;
   SummaryView summaries;
   PlanView plan;
-  float* tail = nullptr;     // [queries][heads][TailLayout::Width]; null when the rule has no tail
+  float* tail = nullptr;  // [queries][heads][TailLayout::Width]; null when the rule has no tail
 };
 
 // Steps 2 to 5 without selecting: the score of every group, for tests and traces.
@@ -157,7 +157,7 @@ struct SelectParams {
   const float* scores = nullptr;  // [n]
   int64_t n = 0;
   int count = 0;
-  int32_t* chosen = nullptr;      // [count]
+  int32_t* chosen = nullptr;  // [count]
 };
 
 // K/V of one layer of one sequence: every cell the call may touch is resident.
@@ -172,7 +172,7 @@ struct AttendParams {
   int64_t first_position = 0;
   int queries = 0;
   KvView kv;
-  float* out = nullptr;      // [queries][heads][head_dim]
+  float* out = nullptr;  // [queries][heads][head_dim]
 };
 
 // Ordinary causal attention.
@@ -199,7 +199,7 @@ struct ExpertsParams {
   const float* x = nullptr;  // [rows][hidden], normed
   int rows = 0;
   int hidden = 0;
-  int width = 0;             // of one expert
+  int width = 0;  // of one expert
   int experts = 0;
   int experts_per_token = 0;
   bool renormalise = true;

@@ -18,8 +18,8 @@ namespace hga {
 Result<Pages> Pages::Reserve(size_t bytes) {
   Pages pages;
   if (bytes == 0) return pages;
-  void* data =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
     return ResourceExhausted(
         fmt::format("cannot reserve {} bytes of memory: {}", bytes, std::strerror(errno)));

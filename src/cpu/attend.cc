@@ -33,12 +33,30 @@ struct WideTile {
   const float* values;
   HWY_INLINE const float* Key(int i) const { return keys + i * kDim; }
   HWY_INLINE const float* Value(size_t i) const { return values + i * kDim; }
+  HWY_INLINE void Prefetch(int) const {}
 };
+
+// The lines of one row of kDim elements, on their way to the second-level cache.
+template <int kDim>
+HWY_INLINE void PrefetchRow(const Bf16* row) {
+  for (int i = 0; i < kDim; i += 32) __builtin_prefetch(row + i, 0, 2);
+}
 
 // A tile's tokens where they are stored.
 template <int kDim>
 struct StoredTile {
   const Bf16* const* cells;
+  const Bf16* const* next;  // the cells of the tile after this one; null: none
+  // A cell is a page: the hardware's own prefetching ends with it, so the next tile's rows are
+  // asked for while this one's are used.
+  HWY_INLINE void Prefetch(int i) const {
+    if (next == nullptr) return;
+    const Bf16* row = next[i / kCell] + i % kCell * kDim;
+    for (int r = 0; r < 4; ++r) {
+      PrefetchRow<kDim>(row + r * kDim);
+      PrefetchRow<kDim>(row + (kCell + r) * kDim);
+    }
+  }
   HWY_INLINE const Bf16* Key(int i) const { return cells[i / kCell] + i % kCell * kDim; }
   HWY_INLINE const Bf16* Value(size_t i) const {
     return cells[i / kCell] + (kCell + i % kCell) * kDim;
@@ -58,6 +76,7 @@ HWY_INLINE void Scores(const float* q, int rows, const Tile& tile, int tokens, f
       const float* a[kRows];
       for (int r = 0; r < kRows; ++r) a[r] = q + (row + r) * kDim;
       for (int i = 0; i < tokens; i += 4) {
+        if (row == 0) tile.Prefetch(i);
         const T* b[4];
         for (int c = 0; c < 4; ++c) b[c] = tile.Key(HWY_MIN(i + c, tokens - 1));
         DotTile<kRows, false>(a, b, kDim, nullptr, 1.0f, sums);
@@ -99,7 +118,8 @@ HWY_INLINE void AddTile(const cpu::TilesArgs& a, const Tile& tile, int64_t first
     WithRows<kSumRows>(count, [&](auto k) HWY_ATTR {
       SumTile<decltype(k)::value, kDim>(
           a.scores + int64_t{row} * kTile, kTile, static_cast<size_t>(visible),
-          [&tile](size_t i) HWY_ATTR { return tile.Value(i); }, a.state.out + int64_t{row} * kDim, kDim);
+          [&tile](size_t i) HWY_ATTR { return tile.Value(i); }, a.state.out + int64_t{row} * kDim,
+          kDim);
     });
   }
 }
@@ -110,7 +130,9 @@ void TilesOf(const cpu::TilesArgs& a) {
     const int tokens = static_cast<int>(HWY_MIN(int64_t{kTile}, a.tokens - first));
     const Bf16* const* cells = a.cells + first / kCell;
     if (a.rows <= 2 * kSumRows) {
-      AddTile<kDim>(a, StoredTile<kDim>{cells}, first, tokens);
+      const bool whole_next = first + 2 * kTile <= a.tokens;
+      AddTile<kDim>(a, StoredTile<kDim>{cells, whole_next ? cells + kTile / kCell : nullptr}, first,
+                    tokens);
       continue;
     }
     float* keys = a.tile;
@@ -138,9 +160,16 @@ struct Pieces {
   const Bf16* const* pieces;
   int tokens;  // a power of two
   int shift;
-  HWY_INLINE const Bf16* Key(int i) const {
-    return pieces[i >> shift] + (i & (tokens - 1)) * kDim;
+  int count;  // of all tokens
+  // Keys a few cells ahead, and the values that belong to the keys read now.
+  HWY_INLINE void Prefetch(int i) const {
+    constexpr int kAhead = 4 * kCell;
+    for (int c = i; c < HWY_MIN(i + 4, count); ++c) {
+      PrefetchRow<kDim>(Value(static_cast<size_t>(c)));
+      if (c + kAhead < count) PrefetchRow<kDim>(Key(c + kAhead));
+    }
   }
+  HWY_INLINE const Bf16* Key(int i) const { return pieces[i >> shift] + (i & (tokens - 1)) * kDim; }
   HWY_INLINE const Bf16* Value(size_t i) const {
     return pieces[i >> shift] + (kCell + (i & (tokens - 1))) * kDim;
   }
@@ -151,7 +180,7 @@ void OpenedOf(const cpu::OpenedArgs& a) {
   const int per_group = a.pieces_per_group * a.piece_tokens, tokens = a.groups * per_group;
   int shift = 0;
   while ((1 << shift) < a.piece_tokens) ++shift;
-  const Pieces<kDim> tile{a.pieces, a.piece_tokens, shift};
+  const Pieces<kDim> tile{a.pieces, a.piece_tokens, shift, tokens};
   Scores<kDim>(a.q, a.rows, tile, tokens, a.scores, static_cast<size_t>(tokens));
   for (int r = 0; r < a.rows; ++r) {
     float* s = a.scores + int64_t{r} * tokens;

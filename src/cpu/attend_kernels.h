@@ -21,7 +21,7 @@ struct TilesArgs {
   const float* q = nullptr;  // [rows][head_dim]
   int rows = 0;
   int head_dim = 0;
-  int rows_per_query = 1;    // neighbouring rows that share a query (and so a limit)
+  int rows_per_query = 1;  // neighbouring rows that share a query (and so a limit)
   float scale = 0;
   const Bf16* const* cells = nullptr;  // [ceil(tokens / 8)]
   int64_t tokens = 0;
@@ -43,21 +43,21 @@ struct OpenedArgs {
   const Bf16* const* pieces = nullptr;  // [groups * pieces_per_group]
   int groups = 0;
   int pieces_per_group = 1;
-  int piece_tokens = 8;      // 1, 2, 4 or 8
-  SoftmaxState state;        // written, not added to
+  int piece_tokens = 8;         // 1, 2, 4 or 8
+  SoftmaxState state;           // written, not added to
   float* group_mass = nullptr;  // [rows][groups]: sums relative to the row's max
-  float* scores = nullptr;   // scratch [rows][groups * pieces_per_group * piece_tokens]
+  float* scores = nullptr;      // scratch [rows][groups * pieces_per_group * piece_tokens]
 };
 
 // The last step for one row: windows, opened groups and tail to one output.
 struct FinishArgs {
   int head_dim = 0;
-  SoftmaxState windows, opened;  // of this row; opened.max null: none opened
+  SoftmaxState windows, opened;       // of this row; opened.max null: none opened
   const float* group_mass = nullptr;  // [groups]
   int groups = 0;
-  const float* tail = nullptr;   // TailLayout of this row, null without
+  const float* tail = nullptr;  // TailLayout of this row, null without
   float trust = 0;
-  float* out = nullptr;          // [head_dim]
+  float* out = nullptr;  // [head_dim]
 };
 
 struct AttendKernels {

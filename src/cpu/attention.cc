@@ -35,9 +35,9 @@ float ScaleOf(int head_dim) { return 1.0f / std::sqrt(static_cast<float>(head_di
 struct Tile {
   QueryTile queries;
   int kv_head;
-  int rows;             // queries x R
-  int64_t position;     // of the first query
-  int64_t tokens;       // seen by the last query
+  int rows;                       // queries x R
+  int64_t position;               // of the first query
+  int64_t tokens;                 // seen by the last query
   int64_t limits[kDenseQueries];  // tokens seen by each query, from position 0
   const Bf16* const* cells;       // of the KV head
 };
@@ -85,7 +85,8 @@ void AddPartition(const AttendKernels& k, const AttendParams& p, const Tile& til
 void PutRows(const AttendParams& p, const Tile& tile, const float* rows) {
   const int64_t r = p.shape.queries_per_kv(), dim = p.shape.head_dim;
   for (int i = 0; i < tile.queries.queries; ++i) {
-    float* out = p.out + ((tile.queries.query + i) * int64_t{p.shape.heads} + tile.kv_head * r) * dim;
+    float* out =
+        p.out + ((tile.queries.query + i) * int64_t{p.shape.heads} + tile.kv_head * r) * dim;
     std::memcpy(out, rows + i * r * dim, sizeof(float) * static_cast<size_t>(r * dim));
   }
 }
@@ -144,8 +145,7 @@ void CpuOps::AttendDense(const AttendDenseParams& p) {
       DenseTile(p, tile.query, tile.queries, static_cast<int>(i % kv), t);
     });
   }
-  const int64_t partitions =
-      spec::CeilDiv(p.first_position + p.queries, spec::kPartitionTokens);
+  const int64_t partitions = spec::CeilDiv(p.first_position + p.queries, spec::kPartitionTokens);
   const int64_t rows = p.queries * p.shape.queries_per_kv(), floats = StateFloats(rows, dim);
   Parallel(kv * partitions, [&](int64_t i, ThreadScratch& t) {
     const Tile tile = MakeTile(p, tile_at(0), static_cast<int>(i / partitions));
@@ -196,8 +196,8 @@ void CpuOps::AttendSampled(const AttendSampledParams& p) {
     a.state = sample;
     Clear(sample, tile.rows, dim);
     kernels_.attend.tiles(a);
-    const float weight = static_cast<float>(static_cast<double>(range.size()) /
-                                            static_cast<double>(a.tokens));
+    const float weight =
+        static_cast<float>(static_cast<double>(range.size()) / static_cast<double>(a.tokens));
     kernels_.attend.merge(total, sample, weight, tile.rows, dim);
     kernels_.attend.divide(total, tile.rows, dim, sample.out);
     PutRows(p, tile, sample.out);
@@ -268,7 +268,8 @@ class RoutedRows {
     f.head_dim = dim;
     f.windows = {windows_.max + row, windows_.sum + row, windows_.out + int64_t{row} * dim};
     if (opened != nullptr) {
-      f.opened = {opened->state.max + k, opened->state.sum + k, opened->state.out + int64_t{k} * dim};
+      f.opened = {opened->state.max + k, opened->state.sum + k,
+                  opened->state.out + int64_t{k} * dim};
       f.group_mass = opened->group_mass + int64_t{k} * opened->groups;
       f.groups = opened->groups;
     }

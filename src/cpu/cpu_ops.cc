@@ -24,7 +24,7 @@ constexpr int64_t kTaskBytes = 48 << 10;
 struct LinearCut {
   int64_t outputs;  // per task
   int64_t output_tasks;
-  int rows;         // per task
+  int rows;  // per task
   int row_tasks;
   int64_t tasks() const { return output_tasks * row_tasks; }
 };
@@ -40,8 +40,8 @@ LinearCut CutOf(const LinearParams& p, int threads) {
   cut.output_tasks = spec::CeilDiv(p.w.rows, cut.outputs);
   cut.row_tasks = 1;
   if (p.rows > 64 && cut.output_tasks < 4 * threads) {
-    cut.row_tasks = static_cast<int>(std::min<int64_t>(
-        spec::CeilDiv(p.rows, 64), spec::CeilDiv(4 * threads, cut.output_tasks)));
+    cut.row_tasks = static_cast<int>(
+        std::min<int64_t>(spec::CeilDiv(p.rows, 64), spec::CeilDiv(4 * threads, cut.output_tasks)));
   }
   cut.rows = static_cast<int>(spec::CeilDiv(p.rows, cut.row_tasks));
   return cut;
@@ -57,7 +57,8 @@ int64_t CpuOps::scratch_bytes() const {
   const int64_t per_thread =
       4 * (rows * (l.context / 8 + 2048) + l.context / 4 + 6 * rows * l.shape.head_dim) +
       4 * kLinearTileFloats;
-  return per_thread * threads() + int64_t{4} * l.rows * l.experts_per_token * (2 * l.hidden + 3 * l.ffn_width);
+  return per_thread * threads() +
+         int64_t{4} * l.rows * l.experts_per_token * (2 * l.hidden + 3 * l.ffn_width);
 }
 
 void CpuOps::Linear(std::span<const LinearParams> jobs) {
@@ -139,7 +140,8 @@ void GatherQueries(const HeadShape& shape, const float* q, const QueryTile& tile
                    float* out) {
   const int64_t r = shape.queries_per_kv(), dim = shape.head_dim;
   for (int i = 0; i < tile.queries; ++i) {
-    std::memcpy(out + i * r * dim, q + ((tile.query + i) * int64_t{shape.heads} + kv_head * r) * dim,
+    std::memcpy(out + i * r * dim,
+                q + ((tile.query + i) * int64_t{shape.heads} + kv_head * r) * dim,
                 sizeof(float) * static_cast<size_t>(r * dim));
   }
 }
@@ -155,7 +157,9 @@ struct IsaName {
 };
 constexpr IsaName kIsas[] = {
 #if HWY_ARCH_X86
-    {"avx3", HWY_AVX3, "AVX-512"}, {"avx2", HWY_AVX2, "AVX2"}, {"ssse3", HWY_SSSE3, "SSSE3"},
+    {"avx3", HWY_AVX3, "AVX-512"},
+    {"avx2", HWY_AVX2, "AVX2"},
+    {"ssse3", HWY_SSSE3, "SSSE3"},
 #else
     {"neon", HWY_NEON, "NEON"},
 #endif
@@ -182,7 +186,8 @@ Result<std::unique_ptr<Ops>> OpenCpu(const BackendOptions& options) {
     return std::unique_ptr<Ops>(
         std::make_unique<cpu::CpuOps>(kernels, options.threads > 0 ? options.threads : cores));
   }
-  return InvalidArgument(fmt::format("no instruction set '{}'; known: auto, {}", options.isa, known));
+  return InvalidArgument(
+      fmt::format("no instruction set '{}'; known: auto, {}", options.isa, known));
 }
 
 }  // namespace hga

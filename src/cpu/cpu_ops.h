@@ -43,7 +43,8 @@ class CpuOps final : public Ops {
   template <class F>
   void Parallel(int64_t count, const F& f) {
     arena_.execute([&] {
-      if (count == 1) return f(int64_t{0}, scratch_.thread(tbb::this_task_arena::current_thread_index()));
+      if (count == 1)
+        return f(int64_t{0}, scratch_.thread(tbb::this_task_arena::current_thread_index()));
       tbb::parallel_for(
           tbb::blocked_range<int64_t>(0, count, 1),
           [&](const tbb::blocked_range<int64_t>& range) {
@@ -63,7 +64,7 @@ class CpuOps final : public Ops {
 
 // Consecutive queries of one chunk, at most `most`.
 struct QueryTile {
-  int query;    // index of the first
+  int query;  // index of the first
   int queries;
 };
 // Tile `index` of queries [0, queries) whose first has position `first_position`; tiles never cross

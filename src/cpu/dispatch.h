@@ -76,7 +76,7 @@ const AttendKernels& AttendKernelsFor(int64_t target);
       HGA_CASE_AVX3(Table)                            \
       HGA_CASE_AVX2(Table)                            \
       default:                                        \
-        return ::hga::HGA_BASE_NAMESPACE::Table;    \
+        return ::hga::HGA_BASE_NAMESPACE::Table;      \
     }                                                 \
   }
 

@@ -13,12 +13,12 @@ namespace {
 
 // Pieces of the backend's expert scratch for one call.
 struct Buffers {
-  float* logits;   // [rows][experts]
-  float* weight;   // [rows * k], by (row, rank)
-  float* x;        // [rows * k][hidden], grouped by expert
-  float* hidden;   // [rows * k][2 * width]: gate, then up
-  float* act;      // [rows * k][width]
-  float* y;        // [rows * k][hidden]
+  float* logits;    // [rows][experts]
+  float* weight;    // [rows * k], by (row, rank)
+  float* x;         // [rows * k][hidden], grouped by expert
+  float* hidden;    // [rows * k][2 * width]: gate, then up
+  float* act;       // [rows * k][width]
+  float* y;         // [rows * k][hidden]
   int32_t* expert;  // [rows * k], by (row, rank)
   int32_t* place;   // [rows * k]: where (row, rank) lies among the grouped rows
   int32_t* start;   // [experts + 1]

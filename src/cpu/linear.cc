@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products with weights in stored precision, norms, RoPE and the other dense elementwise ops.
+// Matrix products with weights in stored precision, norms, RoPE and the other dense elementwise
+// ops.
 #include <cmath>
 #include <cstring>
 
@@ -103,10 +104,14 @@ void LinearOf(const LinearParams& p, int row0, int rows, int64_t n0, int64_t n1,
 
 void Linear(const LinearParams& p, int row0, int rows, int64_t n0, int64_t n1, float* scratch) {
   switch (p.w.dtype) {
-    case Dtype::kF32: return LinearOf<float>(p, row0, rows, n0, n1, scratch);
-    case Dtype::kF16: return LinearOf<hwy::float16_t>(p, row0, rows, n0, n1, scratch);
-    case Dtype::kBf16: return LinearOf<Bf16>(p, row0, rows, n0, n1, scratch);
-    case Dtype::kFp8: return LinearOf<Fp8>(p, row0, rows, n0, n1, scratch);
+    case Dtype::kF32:
+      return LinearOf<float>(p, row0, rows, n0, n1, scratch);
+    case Dtype::kF16:
+      return LinearOf<hwy::float16_t>(p, row0, rows, n0, n1, scratch);
+    case Dtype::kBf16:
+      return LinearOf<Bf16>(p, row0, rows, n0, n1, scratch);
+    case Dtype::kFp8:
+      return LinearOf<Fp8>(p, row0, rows, n0, n1, scratch);
   }
 }
 
@@ -195,7 +200,8 @@ void Silu(const SiluParams& p, int64_t begin, int64_t end) {
     const VF g = SiluOf(d, hn::LoadU(d, p.gate + i));
     hn::StoreU(hn::Mul(g, hn::LoadU(d, p.up + i)), d, p.out + i);
   }
-  if (i < end) {  // the rest through a full vector, so that an element's bits don't depend on its place
+  if (i <
+      end) {  // the rest through a full vector, so that an element's bits don't depend on its place
     HWY_ALIGN float gate[kLanes] = {}, up[kLanes] = {};
     std::memcpy(gate, p.gate + i, sizeof(float) * (end - i));
     std::memcpy(up, p.up + i, sizeof(float) * (end - i));

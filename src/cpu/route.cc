@@ -147,9 +147,9 @@ void RouteTile::Beam(ThreadScratch& t) {
     const ScanArgs scan = ScanOf(true, tokens, t);
     kernels_.scan.scan(scan);
     for (int row = 0; row < rows_; ++row) {
-      const MassResult m = kernels_.scan.masses(
-          scan.e + row * scan.e_stride, scan.e_stride, per_chunk,
-          ChunkMasses(row) + (tokens.begin - range_.begin) / kChunk);
+      const MassResult m =
+          kernels_.scan.masses(scan.e + row * scan.e_stride, scan.e_stride, per_chunk,
+                               ChunkMasses(row) + (tokens.begin - range_.begin) / kChunk);
       ChunkSegmentOf(row)[i] = {m.max, m.sum, 0};
     }
   }
@@ -212,9 +212,8 @@ void RouteTile::ScanSegment(int index, ThreadScratch& t) {
   if (beam()) Exclude(tokens, scan);
   const int64_t first = (tokens.begin - range_.begin) / rule_.group;
   for (int row = 0; row < rows_; ++row) {
-    const MassResult m =
-        kernels_.scan.masses(scan.e + row * scan.e_stride, scan.e_stride,
-                             spec::MeansPerGroup(rule_), Masses(row) + first);
+    const MassResult m = kernels_.scan.masses(scan.e + row * scan.e_stride, scan.e_stride,
+                                              spec::MeansPerGroup(rule_), Masses(row) + first);
     SegmentOf(row)[index] = {m.max, m.sum, 0};
   }
 }
@@ -303,8 +302,8 @@ void RouteTile::Open(int s, const PlanView& plan, float* tail, ThreadScratch& t)
       float sum = 0;
       for (int g = 0; g < count; ++g) {
         const int64_t token = range_.begin + int64_t{groups[g]} * rule_.group;
-        const float m = mass[groups[g]] *
-                        SegmentOf(row0 + h)[token / kSegmentTokens - first_segment_].factor;
+        const float m =
+            mass[groups[g]] * SegmentOf(row0 + h)[token / kSegmentTokens - first_segment_].factor;
         index[g] = static_cast<int32_t>(first_value + groups[g] / spec::GroupsPerValue(rule_));
         kernels_.scan.spans(&m, 1, 1, scales + index[g], fp8, weight + int64_t{h} * count + g);
         sum += m;
@@ -355,13 +354,14 @@ void RouteTile::TailSegment(int index, ThreadScratch& t) {
                          int64_t capacity, auto mass_of, auto factor_of) {
     const int64_t first = tokens.begin / span, count = tokens.size() / span;
     for (int row = 0; row < rows_; ++row) {
-      const float sum = kernels_.scan.spans(mass_of(row), count, per_value,
-                                            scales + kv_head_ * capacity + first, fp8,
-                                            t.e.data() + row * count);
+      const float sum =
+          kernels_.scan.spans(mass_of(row), count, per_value, scales + kv_head_ * capacity + first,
+                              fp8, t.e.data() + row * count);
       sums[row] += sum * factor_of(row);
     }
     a.weight_stride = a.count = count;
-    a.values = static_cast<const char*>(OfHead(values, capacity * dim)) + first * dim * (fp8 ? 1 : 2);
+    a.values =
+        static_cast<const char*>(OfHead(values, capacity * dim)) + first * dim * (fp8 ? 1 : 2);
     std::memset(t.part.data(), 0, sizeof(float) * static_cast<size_t>(rows_ * dim));
     a.out = t.part.data();
     kernels_.scan.tail(a);
@@ -369,14 +369,16 @@ void RouteTile::TailSegment(int index, ThreadScratch& t) {
       kernels_.scan.scaled(a.out + row * dim, dim, factor_of(row), true, out + row * dim);
     }
   };
-  level(rule_.value_span, spec::GroupsPerValue(rule_), sum_.values, sum_.value_scales,
-        sum_.value_means,
-        [&](int row) { return Masses(row) + (tokens.begin - range_.begin) / rule_.group; },
-        [&](int row) { return SegmentOf(row)[index].factor; });
+  level(
+      rule_.value_span, spec::GroupsPerValue(rule_), sum_.values, sum_.value_scales,
+      sum_.value_means,
+      [&](int row) { return Masses(row) + (tokens.begin - range_.begin) / rule_.group; },
+      [&](int row) { return SegmentOf(row)[index].factor; });
   if (!beam()) return;
-  level(kChunk, 1, sum_.chunk_values, sum_.chunk_value_scales, sum_.chunks,
-        [&](int row) { return ChunkMasses(row) + (tokens.begin - range_.begin) / kChunk; },
-        [&](int row) { return ChunkSegmentOf(row)[index].factor; });
+  level(
+      kChunk, 1, sum_.chunk_values, sum_.chunk_value_scales, sum_.chunks,
+      [&](int row) { return ChunkMasses(row) + (tokens.begin - range_.begin) / kChunk; },
+      [&](int row) { return ChunkSegmentOf(row)[index].factor; });
 }
 
 void RouteTile::FinishTail(float* tail) const {

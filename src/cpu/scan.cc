@@ -28,8 +28,8 @@ constexpr int kScanVectors = kScanPanels * kPanelVectors;
 // Dot products of kRows rows with kScanPanels panels widened to [head_dim][kScanPanels * 16]: each
 // lane is one key mean and adds its dimensions in order.
 template <int kRows>
-HWY_INLINE void PanelTile(const float* HWY_RESTRICT q, int head_dim, const float* HWY_RESTRICT panel,
-                          float* HWY_RESTRICT out) {
+HWY_INLINE void PanelTile(const float* HWY_RESTRICT q, int head_dim,
+                          const float* HWY_RESTRICT panel, float* HWY_RESTRICT out) {
   const DF d;
   VF acc[kRows][kScanVectors];
   for (int r = 0; r < kRows; ++r) {
@@ -60,7 +60,9 @@ HWY_INLINE void WidenPanels(const T* means, int64_t first_panel, int64_t panels,
   const DF d;
   for (int j = 0; j < kScanPanels && first_panel + j < panels; ++j) {
     const T* in = means + (first_panel + j) * kPanel * head_dim;
+    const bool more = first_panel + j + kScanPanels < panels;
     for (int k = 0; k < head_dim; ++k) {
+      if (more) __builtin_prefetch(in + kScanPanels * kPanel * head_dim + k * kPanel, 0, 2);
       for (int v = 0; v < kPanelVectors; ++v) {
         hn::StoreU(LoadFloat(d, in + k * kPanel + v * kLanes), d,
                    out + ((k * kScanPanels + j) * kPanelVectors + v) * kLanes);
@@ -174,7 +176,8 @@ HWY_INLINE void TailRows(const cpu::TailArgs& a, int64_t first, int64_t count, c
     WithRows<kSumRows>(HWY_MIN(kSumRows, a.rows - row), [&](auto k) HWY_ATTR {
       SumTile<decltype(k)::value, kDim>(
           w, static_cast<size_t>(a.weight_stride), static_cast<size_t>(count),
-          [values](size_t i) HWY_ATTR { return values + i * kDim; }, a.out + int64_t{row} * kDim, kDim);
+          [values](size_t i) HWY_ATTR { return values + i * kDim; }, a.out + int64_t{row} * kDim,
+          kDim);
     });
   }
 }

@@ -12,19 +12,19 @@ namespace hga::cpu {
 // e[row][m - first] = (q[row] . mean m) * scale_m * softmax_scale + log_span for key means
 // [first, last) of one KV head, where `skip`, if any, names panels that need not be computed.
 struct ScanArgs {
-  const float* q = nullptr;    // [rows][head_dim]
+  const float* q = nullptr;  // [rows][head_dim]
   int rows = 0;
   int head_dim = 0;
-  const void* means = nullptr;   // panels of the KV head, from mean 0 (spec/layout.h)
-  bool fp8 = true;               // else bf16
-  const float* scales = nullptr; // of the KV head, from mean 0
+  const void* means = nullptr;    // panels of the KV head, from mean 0 (spec/layout.h)
+  bool fp8 = true;                // else bf16
+  const float* scales = nullptr;  // of the KV head, from mean 0
   int64_t first = 0, last = 0;
   float softmax_scale = 0;
   float log_span = 0;
   const uint8_t* skip_panel = nullptr;  // [last panel + 1 - first panel] nonzero: skip; null: none
-  float* e = nullptr;            // [rows][e_stride]
+  float* e = nullptr;                   // [rows][e_stride]
   int64_t e_stride = 0;
-  float* panel = nullptr;        // scratch [head_dim][32]
+  float* panel = nullptr;  // scratch [head_dim][32]
 };
 
 // Turns a row's log-masses e[0..n) (n a multiple of per_item) into masses relative to their
@@ -41,12 +41,12 @@ struct TailArgs {
   int64_t weight_stride = 0;
   int rows = 0;
   int head_dim = 0;
-  const void* values = nullptr;   // [count][head_dim] value means, or more with an index
-  const int32_t* index = nullptr; // [count]: value i is row index[i]; null: row i
+  const void* values = nullptr;    // [count][head_dim] value means, or more with an index
+  const int32_t* index = nullptr;  // [count]: value i is row index[i]; null: row i
   bool fp8 = true;
   int64_t count = 0;
-  float* out = nullptr;           // [rows][head_dim]
-  float* tile = nullptr;          // scratch [64][head_dim]
+  float* out = nullptr;   // [rows][head_dim]
+  float* tile = nullptr;  // scratch [64][head_dim]
 };
 
 struct ScanKernels {
@@ -55,8 +55,8 @@ struct ScanKernels {
   void (*tail)(const TailArgs& args);
   // y[0..n) = or += factor * x[0..n)
   void (*scaled)(const float* x, int64_t n, float factor, bool add, float* y);
-  // weight[i] = scale i * (sum of `per_span` masses of span i), ready for `tail` over value means of
-  // the same type; returns the sum of the masses.
+  // weight[i] = scale i * (sum of `per_span` masses of span i), ready for `tail` over value means
+  // of the same type; returns the sum of the masses.
   float (*spans)(const float* mass, int64_t spans, int per_span, const float* scales, bool fp8,
                  float* weight);
 };

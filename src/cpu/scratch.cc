@@ -63,15 +63,15 @@ Status Scratch::Prepare(const OpsLimits& limits, int threads) {
   for (RouteWorkspace& w : workspaces_) HGA_RETURN_IF_ERROR(MakeWorkspace(limits, &w));
 
   const int64_t choices = int64_t{limits.rows} * std::max(1, limits.experts_per_token);
-  HGA_RETURN_IF_ERROR(
-      Make(choices * (2 * limits.hidden + 3 * limits.ffn_width + 1) +
-               int64_t{limits.rows} * std::max(1, limits.experts),
-           &experts_));
+  HGA_RETURN_IF_ERROR(Make(choices * (2 * limits.hidden + 3 * limits.ffn_width + 1) +
+                               int64_t{limits.rows} * std::max(1, limits.experts),
+                           &experts_));
   HGA_RETURN_IF_ERROR(Make(2 * choices + 2 * limits.experts + 2, &routing_));
   // Dense attention of a few queries: a state per (query tile, KV head, partition).
   const int64_t partitions = CeilDiv(limits.context, spec::kPartitionTokens) + 1;
   const int64_t tile_rows = kDenseQueries * limits.shape.queries_per_kv();
-  return Make(limits.shape.kv_heads * partitions * tile_rows * (limits.shape.head_dim + 2), &states_);
+  return Make(limits.shape.kv_heads * partitions * tile_rows * (limits.shape.head_dim + 2),
+              &states_);
 }
 
 }  // namespace hga::cpu

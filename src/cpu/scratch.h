@@ -17,30 +17,30 @@ inline constexpr int kDenseQueries = 32;  // queries of one tile of dense or sam
 
 // Belongs to one worker thread while it runs one task.
 struct ThreadScratch {
-  Array<float> linear;    // a widened tile of weights
-  Array<float> e;         // [rows][means of a segment]; also weights of the tail
-  Array<float> panel;     // [head_dim][32]
-  Array<float> tile;      // [2][64][head_dim]
-  Array<float> scores;    // [rows][64], or one query's scores over all groups
-  Array<float> opened;    // [R][opened tokens]
-  Array<float> part;      // [rows][head_dim]
-  Array<float> state;     // three states of [rows]{max, sum, out[head_dim]}
-  Array<float> q;         // [rows][head_dim]
-  Array<const Bf16*> pieces;   // cells or pieces of cells
+  Array<float> linear;        // a widened tile of weights
+  Array<float> e;             // [rows][means of a segment]; also weights of the tail
+  Array<float> panel;         // [head_dim][32]
+  Array<float> tile;          // [2][64][head_dim]
+  Array<float> scores;        // [rows][64], or one query's scores over all groups
+  Array<float> opened;        // [R][opened tokens]
+  Array<float> part;          // [rows][head_dim]
+  Array<float> state;         // three states of [rows]{max, sum, out[head_dim]}
+  Array<float> q;             // [rows][head_dim]
+  Array<const Bf16*> pieces;  // cells or pieces of cells
   Array<uint32_t> bins;
   Array<uint64_t> candidates;
 };
 
 // Of one (query tile, KV head) while it is routed, or of its partitions in dense attention.
 struct RouteWorkspace {
-  Array<float> q;            // [rows][head_dim]
-  Array<float> mass;         // [rows][groups]
-  Array<float> segment;      // [rows][segments]{max, sum, factor}
-  Array<float> chunk_mass;   // [rows][chunks]
+  Array<float> q;              // [rows][head_dim]
+  Array<float> mass;           // [rows][groups]
+  Array<float> segment;        // [rows][segments]{max, sum, factor}
+  Array<float> chunk_mass;     // [rows][chunks]
   Array<float> chunk_segment;  // as segment
-  Array<uint8_t> kept;       // [selectors of the tile][chunks]
-  Array<uint8_t> skip;       // [panels]
-  Array<float> part;         // [segments][rows][head_dim + 1]
+  Array<uint8_t> kept;         // [selectors of the tile][chunks]
+  Array<uint8_t> skip;         // [panels]
+  Array<float> part;           // [segments][rows][head_dim + 1]
 };
 
 class Scratch {

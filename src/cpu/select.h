@@ -9,7 +9,7 @@ namespace hga::cpu {
 
 // Scratch for Select over at most `n` scores.
 struct SelectScratch {
-  uint32_t* bins = nullptr;      // [kSelectBins]
+  uint32_t* bins = nullptr;        // [kSelectBins]
   uint64_t* candidates = nullptr;  // [n]
 };
 inline constexpr int kSelectBins = 4096;

@@ -149,13 +149,13 @@ void Summarise(const SummariseParams& p) {
     const Bf16* const* cells = p.cells + h * spec::kCellsPerChunk;
     const Rows keys{cells, p.shape.head_dim, false}, values{cells, p.shape.head_dim, true};
     KeyLevel(p, keys, slow, h, rule.key_span, out.keys, out.key_scales, out.key_means);
-    if (rule.tail) ValueLevel(p, values, h, rule.value_span, out.values, out.value_scales,
-                              out.value_means);
+    if (rule.tail)
+      ValueLevel(p, values, h, rule.value_span, out.values, out.value_scales, out.value_means);
     if (rule.chunk_beam == 0) continue;
     KeyLevel(p, keys, slow, h, rule.chunk_key_span, out.chunk_keys, out.chunk_key_scales,
              out.chunk_key_means);
-    if (rule.tail) ValueLevel(p, values, h, spec::kChunk, out.chunk_values, out.chunk_value_scales,
-                              out.chunks);
+    if (rule.tail)
+      ValueLevel(p, values, h, spec::kChunk, out.chunk_values, out.chunk_value_scales, out.chunks);
   }
 }
 

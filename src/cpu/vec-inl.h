@@ -109,8 +109,9 @@ HWY_INLINE void StoreSums(DF d, const VF (&acc)[kDotRows][4], float* HWY_RESTRIC
 // out[r][c] = a[r] . b[c] for kDotRows rows and 4 columns over `n` elements (a multiple of 16).
 // `scales`, if any, holds a factor per 128 elements that b's elements are multiplied by first.
 template <int kRows, bool kScaled, class B>
-HWY_INLINE void DotTile(const float* HWY_RESTRICT const* a, const B* HWY_RESTRICT const* b, size_t n,
-                        const float* HWY_RESTRICT scales, float lift, float* HWY_RESTRICT out) {
+HWY_INLINE void DotTile(const float* HWY_RESTRICT const* a, const B* HWY_RESTRICT const* b,
+                        size_t n, const float* HWY_RESTRICT scales, float lift,
+                        float* HWY_RESTRICT out) {
   static_assert(kRows <= kDotRows);
   const DF d;
   VF acc[kDotRows][4];

@@ -52,6 +52,62 @@ double RelativeError(const float* a, const float* truth, int dim) {
   return norm > 0 ? std::sqrt(error / norm) : 0;
 }
 
+// Collects, span by span, what each rule does with dense attention's own queries.
+struct LayerComparison {
+  Ops& ops;
+  AttentionScratch& scratch;
+  const ModelConfig& config;
+  const KvHistory& history;
+  std::vector<SequenceAttention> rules;
+  std::vector<Engine::LayerReport> reports;
+  int64_t from = 0, stride = 1;
+  int64_t first = 0;  // position of the current span
+  int rows = 0;       // of the current span
+
+  void AddLayer(int layer, const float* q, const float* truth) {
+    Engine::LayerReport& report = reports[static_cast<size_t>(layer)];
+    for (SequenceAttention& a : rules) a.Close(ops, history, layer, first, first + rows);
+    const RoutingConfig windows;  // the law's own windows tell what "beyond" means
+    for (int i = 0; i < rows; ++i) {
+      const int64_t position = first + i;
+      const auto range = spec::CandidateRange(position, windows.sink_chunks, windows.local_chunks);
+      if (position < from || (position - from) % stride != 0 || range.empty()) continue;
+      const int64_t at = int64_t{i} * config.q_width();
+      AddRow(&report, position, range, q + at, truth + at);
+    }
+  }
+
+  void AddRow(Engine::LayerReport* report, int64_t position, const spec::TokenRange& range,
+              const float* q, const float* truth) {
+    const int dim = config.head_dim, heads = config.heads;
+    std::vector<float> out(static_cast<size_t>(config.q_width()));
+    ++report->rows;
+    for (int h = 0; h < heads; ++h) {
+      const RowFacts f = Facts(history, report->layer, h / (heads / config.kv_heads), q + h * dim,
+                               position, range);
+      report->entropy += f.entropy / heads;
+      report->mass_beyond_windows += f.beyond / heads;
+    }
+    for (size_t r = 0; r < rules.size(); ++r) {
+      rules[r].Attend(ops, scratch, history, report->layer, q, position, 1, out.data());
+      for (int h = 0; h < heads; ++h) {
+        report->relative_error[r] +=
+            RelativeError(out.data() + h * dim, truth + h * dim, dim) / heads;
+      }
+    }
+  }
+
+  std::vector<Engine::LayerReport> Means() {
+    for (Engine::LayerReport& report : reports) {
+      const double n = static_cast<double>(std::max<int64_t>(1, report.rows));
+      report.entropy /= n;
+      report.mass_beyond_windows /= n;
+      for (double& e : report.relative_error) e /= n;
+    }
+    return reports;
+  }
+};
+
 }  // namespace
 
 Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
@@ -61,72 +117,40 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
     return InvalidArgument("comparing layers needs tokens, from >= 0 and stride >= 1");
   }
   const ModelConfig& c = transformer_.config();
-  const HeadShape shape = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(AttentionConfig dense, PresetConfig("dense"));
   const int64_t capacity = static_cast<int64_t>(tokens.size());
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> owner, NewSequence(dense, capacity));
   auto& sequence = static_cast<SequenceImpl&>(*owner);
-  std::vector<SequenceAttention> others;
+  LayerComparison all{*ops_, scratch_, c, sequence.history_, {}, {}, from, stride};
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, c.layers));
     HGA_RETURN_IF_ERROR(PrepareFor(rule, capacity));
-    HGA_ASSIGN_OR_RETURN(SequenceAttention a, SequenceAttention::Make(rule, shape, c.rope_theta,
-                                                                      sequence.history_));
-    others.push_back(std::move(a));
+    HGA_ASSIGN_OR_RETURN(
+        SequenceAttention a,
+        SequenceAttention::Make(rule, transformer_.head_shape(), c.rope_theta, sequence.history_));
+    all.rules.push_back(std::move(a));
   }
-  std::vector<LayerReport> reports(static_cast<size_t>(c.layers));
   for (int layer = 0; layer < c.layers; ++layer) {
-    reports[static_cast<size_t>(layer)].layer = layer;
-    reports[static_cast<size_t>(layer)].relative_error.resize(rules.size());
+    Engine::LayerReport report;
+    report.layer = layer;
+    report.relative_error.resize(rules.size());
+    all.reports.push_back(std::move(report));
   }
-  const RoutingConfig windows;  // the law's own windows tell what "beyond" means
-  std::vector<float> out(static_cast<size_t>(c.q_width()));
-  int64_t first = 0;
-  int span_rows = 0;
-  const AttentionTap tap = [&](int layer, size_t, const float* q, const float* truth) {
-    LayerReport& report = reports[static_cast<size_t>(layer)];
-    for (SequenceAttention& a : others) {
-      a.Close(*ops_, sequence.history_, layer, first, first + span_rows);
-    }
-    for (int i = 0; i < span_rows; ++i) {
-      const int64_t position = first + i;
-      const auto range =
-          spec::CandidateRange(position, windows.sink_chunks, windows.local_chunks);
-      if (position < from || (position - from) % stride != 0 || range.empty()) continue;
-      ++report.rows;
-      const float* row = q + int64_t{i} * c.q_width();
-      const float* dense_row = truth + int64_t{i} * c.q_width();
-      for (int h = 0; h < c.heads; ++h) {
-        const RowFacts f = Facts(sequence.history_, layer, h / shape.queries_per_kv(),
-                                 row + h * c.head_dim, position, range);
-        report.entropy += f.entropy / c.heads;
-        report.mass_beyond_windows += f.beyond / c.heads;
-      }
-      for (size_t r = 0; r < others.size(); ++r) {
-        others[r].Attend(*ops_, scratch_, sequence.history_, layer, row, position, 1, out.data());
-        for (int h = 0; h < c.heads; ++h) {
-          report.relative_error[r] +=
-              RelativeError(out.data() + h * c.head_dim, dense_row + h * c.head_dim, c.head_dim) /
-              c.heads;
-        }
-      }
-    }
+  const AttentionTap tap = [&all](int layer, size_t, const float* q, const float* out) {
+    all.AddLayer(layer, q, out);
   };
-  while (first < capacity) {
-    span_rows = static_cast<int>(std::min<int64_t>(span_, capacity - first));
-    const BatchItem item{&sequence, tokens.subspan(static_cast<size_t>(first), span_rows),
-                         LogitsWanted::kNone, {}};
+  while (all.first < capacity) {
+    all.rows = static_cast<int>(std::min<int64_t>(span_, capacity - all.first));
+    const BatchItem item{
+        &sequence,
+        tokens.subspan(static_cast<size_t>(all.first), static_cast<size_t>(all.rows)),
+        LogitsWanted::kNone,
+        {}};
     HGA_RETURN_IF_ERROR(Run({&item, 1}, tap));
-    first += span_rows;
-    if (progress && !progress(first, capacity)) return Cancelled("stopped");
+    all.first += all.rows;
+    if (progress && !progress(all.first, capacity)) return Cancelled("stopped");
   }
-  for (LayerReport& report : reports) {
-    const double n = static_cast<double>(std::max<int64_t>(1, report.rows));
-    report.entropy /= n;
-    report.mass_beyond_windows /= n;
-    for (double& e : report.relative_error) e /= n;
-  }
-  return reports;
+  return all.Means();
 }
 
 }  // namespace hga

@@ -49,8 +49,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& directory,
   }
   HGA_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   HGA_RETURN_IF_ERROR(CheckTensors(config, checkpoint));
-  HGA_ASSIGN_OR_RETURN(ModelWeights weights, ModelWeights::Load(config, checkpoint,
-                                                                options.check_values, options.on_load));
+  HGA_ASSIGN_OR_RETURN(
+      ModelWeights weights,
+      ModelWeights::Load(config, checkpoint, options.check_values, options.on_load));
   return Finish(std::move(info), std::move(tokenizer), options, std::move(config),
                 std::move(weights), std::move(ops));
 }
@@ -134,9 +135,9 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   HGA_ASSIGN_OR_RETURN(KvHistory history,
                        KvHistory::Make({c.layers, c.kv_heads, c.head_dim}, capacity));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, transformer_.head_shape(), c.rope_theta,
-                                               history));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, transformer_.head_shape(), c.rope_theta, history));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
@@ -173,7 +174,8 @@ Status EngineImpl::Check(const BatchItem& item) const {
   }
   for (int32_t token : item.tokens) {
     if (token < 0 || token >= vocab) {
-      return InvalidArgument(fmt::format("token id {}, the vocabulary has ids 0 to {}", token, vocab - 1));
+      return InvalidArgument(
+          fmt::format("token id {}, the vocabulary has ids 0 to {}", token, vocab - 1));
     }
   }
   const int64_t rows = item.wanted == LogitsWanted::kAll ? n : item.wanted == LogitsWanted::kLast;
@@ -204,8 +206,8 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
   std::vector<TransformerItem> parts;
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
-    parts.push_back({&s.history_, &s.attention_, item.tokens, s.length_, item.wanted,
-                     item.logits.data()});
+    parts.push_back(
+        {&s.history_, &s.attention_, item.tokens, s.length_, item.wanted, item.logits.data()});
     transformer_.stage(Stage::kAttention).flops += transformer_.AttentionFlops(parts.back());
   }
   transformer_.Forward(*ops_, scratch_, parts, tap);
@@ -231,8 +233,7 @@ Status EngineImpl::Feed(Sequence& sequence, std::span<const int32_t> tokens, Log
   }
   for (size_t done = 0; done < tokens.size();) {
     // Spans end where chunks do, so that a chunk's tiles are whole.
-    const size_t to_chunk =
-        static_cast<size_t>(span_ - (span_ >= 64 ? sequence.length() % 64 : 0));
+    const size_t to_chunk = static_cast<size_t>(span_ - (span_ >= 64 ? sequence.length() % 64 : 0));
     const size_t n = std::min(to_chunk, tokens.size() - done);
     const bool last = done + n == tokens.size();
     BatchItem item{&sequence, tokens.subspan(done, n), LogitsWanted::kNone, {}};

@@ -11,7 +11,6 @@
 #include "backend/ops.h"
 #include "hga/engine.h"
 #include "model/transformer.h"
-#include "store/history.h"
 
 namespace hga {
 

@@ -25,12 +25,11 @@ MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, int64
     plan.summary_bytes += stored * LayerSummaries::BytesPerToken(attention.RuleOf(layer), shape);
   }
   const int64_t r = std::max(1, info.heads / std::max(1, info.kv_heads));
-  const int64_t per_row = 4 * (2 * int64_t{info.hidden} + 5 * int64_t{info.heads} * info.head_dim) +
-                          4 * int64_t{std::max(1, info.experts_per_token)} *
-                              (2 * info.hidden + 3 * info.ffn_width);
+  const int64_t per_row =
+      4 * (2 * int64_t{info.hidden} + 5 * int64_t{info.heads} * info.head_dim) +
+      4 * int64_t{std::max(1, info.experts_per_token)} * (2 * info.hidden + 3 * info.ffn_width);
   plan.scratch_bytes = span * per_row + threads * 4 * 16 * r * (context / 8 + 4096);
-  plan.total_bytes =
-      plan.weight_bytes + plan.kv_bytes + plan.summary_bytes + plan.scratch_bytes;
+  plan.total_bytes = plan.weight_bytes + plan.kv_bytes + plan.summary_bytes + plan.scratch_bytes;
   plan.available_bytes = AvailableMemory();
   plan.fits = plan.available_bytes == 0 || plan.total_bytes <= plan.available_bytes;
   return plan;

@@ -96,10 +96,18 @@ void Transformer::Embed(std::span<const TransformerItem> items) {
       const int64_t first = int64_t{token} * e.cols;
       for (int64_t i = 0; i < e.cols; ++i) {
         switch (e.dtype) {
-          case Dtype::kF32: x[i] = static_cast<const float*>(e.data)[first + i]; break;
-          case Dtype::kF16: x[i] = F16ToFloat(static_cast<const uint16_t*>(e.data)[first + i]); break;
-          case Dtype::kBf16: x[i] = Bf16ToFloat(static_cast<const Bf16*>(e.data)[first + i]); break;
-          case Dtype::kFp8: x[i] = Fp8ToFloat(static_cast<const Fp8*>(e.data)[first + i]); break;
+          case Dtype::kF32:
+            x[i] = static_cast<const float*>(e.data)[first + i];
+            break;
+          case Dtype::kF16:
+            x[i] = F16ToFloat(static_cast<const uint16_t*>(e.data)[first + i]);
+            break;
+          case Dtype::kBf16:
+            x[i] = Bf16ToFloat(static_cast<const Bf16*>(e.data)[first + i]);
+            break;
+          case Dtype::kFp8:
+            x[i] = Fp8ToFloat(static_cast<const Fp8*>(e.data)[first + i]);
+            break;
         }
       }
       x += e.cols;
@@ -181,7 +189,8 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
       const int n = static_cast<int>(item.tokens.size());
       const float* q = q_.data() + row * q_width;
       float* out = out_.data() + row * q_width;
-      item.attention->Close(ops, *item.history, layer, item.first_position, item.first_position + n);
+      item.attention->Close(ops, *item.history, layer, item.first_position,
+                            item.first_position + n);
       item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out);
       if (tap) tap(layer, i, q, out);
       row += n;
@@ -213,7 +222,8 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
     p.y = x_.data();
     ops.Experts(p);
     stage(Stage::kExperts).flops +=
-        Flops(rows_, w.router) + 3 * Flops(double{1} * rows_ * config_.experts_per_token, w.gate[0]);
+        Flops(rows_, w.router) +
+        3 * Flops(double{1} * rows_ * config_.experts_per_token, w.gate[0]);
     return;
   }
   const int width = config_.intermediate;

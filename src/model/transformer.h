@@ -15,7 +15,6 @@
 #include "hga/engine.h"
 #include "model/model_config.h"
 #include "model/weights.h"
-#include "store/history.h"
 
 namespace hga {
 
@@ -46,9 +45,7 @@ class Transformer {
 
   // Activations for `rows` tokens in one call.
   Status Prepare(int rows);
-  HeadShape head_shape() const {
-    return {config_.heads, config_.kv_heads, config_.head_dim};
-  }
+  HeadShape head_shape() const { return {config_.heads, config_.kv_heads, config_.head_dim}; }
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
 

@@ -18,8 +18,8 @@ struct ModelWeights::Needed {
   std::string name;
   std::vector<int64_t> shape;
   Dtype dtype = Dtype::kF32;
-  bool widen = false;   // norms and scales
-  int64_t offset = 0;   // bytes into memory_, or elements of floats_
+  bool widen = false;  // norms and scales
+  int64_t offset = 0;  // bytes into memory_, or elements of floats_
   int64_t elements = 0;
 };
 
@@ -29,13 +29,18 @@ constexpr int64_t kBlock = 128;
 
 Result<Dtype> RunDtype(const TensorInfo& info) {
   switch (info.dtype) {
-    case StoredDtype::kF32: return Dtype::kF32;
-    case StoredDtype::kF16: return Dtype::kF16;
-    case StoredDtype::kBf16: return Dtype::kBf16;
-    case StoredDtype::kF8E4m3: return Dtype::kFp8;
+    case StoredDtype::kF32:
+      return Dtype::kF32;
+    case StoredDtype::kF16:
+      return Dtype::kF16;
+    case StoredDtype::kBf16:
+      return Dtype::kBf16;
+    case StoredDtype::kF8E4m3:
+      return Dtype::kFp8;
     default:
-      return Unsupported(fmt::format("tensor {} has dtype {}, supported are F32, F16, BF16, F8_E4M3",
-                                     info.name, DtypeName(info.dtype)));
+      return Unsupported(
+          fmt::format("tensor {} has dtype {}, supported are F32, F16, BF16, F8_E4M3", info.name,
+                      DtypeName(info.dtype)));
   }
 }
 
@@ -48,10 +53,18 @@ int64_t Elements(const std::vector<int64_t>& shape) {
 void WidenInto(const void* data, Dtype dtype, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     switch (dtype) {
-      case Dtype::kF32: out[i] = static_cast<const float*>(data)[i]; break;
-      case Dtype::kF16: out[i] = F16ToFloat(static_cast<const uint16_t*>(data)[i]); break;
-      case Dtype::kBf16: out[i] = Bf16ToFloat(static_cast<const Bf16*>(data)[i]); break;
-      case Dtype::kFp8: out[i] = Fp8ToFloat(static_cast<const Fp8*>(data)[i]); break;
+      case Dtype::kF32:
+        out[i] = static_cast<const float*>(data)[i];
+        break;
+      case Dtype::kF16:
+        out[i] = F16ToFloat(static_cast<const uint16_t*>(data)[i]);
+        break;
+      case Dtype::kBf16:
+        out[i] = Bf16ToFloat(static_cast<const Bf16*>(data)[i]);
+        break;
+      case Dtype::kFp8:
+        out[i] = Fp8ToFloat(static_cast<const Fp8*>(data)[i]);
+        break;
     }
   }
 }
@@ -95,7 +108,11 @@ Status ModelWeights::Layout(const ModelConfig& config, const Checkpoint* checkpo
                                               spec::CeilDiv(spec.shape.back(), kBlock)};
     if (checkpoint == nullptr) {
       const bool fp8 = IsQuantised(config, spec);
-      add(spec.name, spec.shape, norm ? Dtype::kF32 : fp8 ? Dtype::kFp8 : Dtype::kBf16, norm, nullptr);
+      add(spec.name, spec.shape,
+          norm  ? Dtype::kF32
+          : fp8 ? Dtype::kFp8
+                : Dtype::kBf16,
+          norm, nullptr);
       if (fp8) add(scale_name, scale_shape, Dtype::kF32, true, nullptr);
       return OkStatus();
     }
@@ -116,8 +133,8 @@ Status ModelWeights::Layout(const ModelConfig& config, const Checkpoint* checkpo
   HGA_ASSIGN_OR_RETURN(floats_, Array<float>::Make(static_cast<size_t>(floats) + kAlignment));
   for (const Needed& n : *needed) {
     WeightView view;
-    view.data = n.widen ? static_cast<const void*>(floats_.data() + n.offset)
-                        : memory_.data() + n.offset;
+    view.data =
+        n.widen ? static_cast<const void*>(floats_.data() + n.offset) : memory_.data() + n.offset;
     view.dtype = n.widen ? Dtype::kF32 : n.dtype;
     view.rows = n.shape.size() > 1 ? n.shape[0] : 1;
     view.cols = n.shape.back();
@@ -126,9 +143,9 @@ Status ModelWeights::Layout(const ModelConfig& config, const Checkpoint* checkpo
   return OkStatus();
 }
 
-Result<ModelWeights> ModelWeights::Load(
-    const ModelConfig& config, const Checkpoint& checkpoint, bool check_values,
-    const std::function<void(const LoadProgress&)>& progress) {
+Result<ModelWeights> ModelWeights::Load(const ModelConfig& config, const Checkpoint& checkpoint,
+                                        bool check_values,
+                                        const std::function<void(const LoadProgress&)>& progress) {
   ModelWeights w;
   std::vector<Needed> needed;
   HGA_RETURN_IF_ERROR(w.Layout(config, &checkpoint, &needed));

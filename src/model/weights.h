@@ -25,7 +25,7 @@ struct LayerWeights {
   const float* k_norm = nullptr;          // [head_dim]
   WeightView q, k, v, o;
   // Mixture of experts, or (experts empty) one dense feed-forward in [0].
-  WeightView router;                      // [experts][hidden]
+  WeightView router;  // [experts][hidden]
   std::vector<WeightView> gate, up, down;
   bool moe = false;
 };

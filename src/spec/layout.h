@@ -13,12 +13,13 @@
 
 namespace hga::spec {
 
-inline constexpr int kChunk = 64;         // tokens of a stored chunk
-inline constexpr int kCell = 8;           // tokens of a cell: one read, one gather
+inline constexpr int kChunk = 64;  // tokens of a stored chunk
+inline constexpr int kCell = 8;    // tokens of a cell: one read, one gather
 inline constexpr int kCellsPerChunk = kChunk / kCell;
-inline constexpr int kPanel = 16;         // key means side by side in one panel of the scan
-inline constexpr int kSegmentTokens = 8192;   // scan and tail are summed per segment, then in order
-inline constexpr int kPartitionTokens = 4096; // dense attention is summed per partition, then in order
+inline constexpr int kPanel = 16;            // key means side by side in one panel of the scan
+inline constexpr int kSegmentTokens = 8192;  // scan and tail are summed per segment, then in order
+inline constexpr int kPartitionTokens =
+    4096;  // dense attention is summed per partition, then in order
 
 HGA_HD constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -17,9 +17,8 @@ Result<KvHistory> KvHistory::Make(const HistoryShape& shape, int64_t capacity) {
   for (int layer = 0; layer < shape.layers; ++layer) {
     HGA_ASSIGN_OR_RETURN(Array<Bf16> records,
                          Array<Bf16>::Make(static_cast<size_t>(chunks * record)));
-    HGA_ASSIGN_OR_RETURN(
-        Array<const Bf16*> table,
-        Array<const Bf16*>::Make(static_cast<size_t>(h.cells_ * shape.kv_heads)));
+    HGA_ASSIGN_OR_RETURN(Array<const Bf16*> table,
+                         Array<const Bf16*>::Make(static_cast<size_t>(h.cells_ * shape.kv_heads)));
     for (int head = 0; head < shape.kv_heads; ++head) {
       for (int64_t cell = 0; cell < h.cells_; ++cell) {
         table[static_cast<size_t>(head * h.cells_ + cell)] =
@@ -50,8 +49,8 @@ const Bf16* const* KvHistory::cells(int layer) const {
 }
 
 void KvHistory::Truncate(int64_t length) {
-  const int64_t first = spec::CeilDiv(length, spec::kChunk) *
-                        spec::RecordElements(shape_.kv_heads, shape_.head_dim);
+  const int64_t first =
+      spec::CeilDiv(length, spec::kChunk) * spec::RecordElements(shape_.kv_heads, shape_.head_dim);
   for (Array<Bf16>& records : records_) records.Release(static_cast<size_t>(first));
 }
 

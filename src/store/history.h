@@ -42,9 +42,9 @@ class KvHistory {
  private:
   HistoryShape shape_;
   int64_t capacity_ = 0;
-  int64_t cells_ = 0;                     // per KV head
-  std::vector<Array<Bf16>> records_;      // [layers] of [chunks][RecordElements]
-  std::vector<Array<const Bf16*>> table_; // [layers] of [kv_heads][cells_]
+  int64_t cells_ = 0;                      // per KV head
+  std::vector<Array<Bf16>> records_;       // [layers] of [chunks][RecordElements]
+  std::vector<Array<const Bf16*>> table_;  // [layers] of [kv_heads][cells_]
 };
 
 }  // namespace hga
