@@ -275,18 +275,16 @@ Status RunRoof(const BenchOptions& options) {
   return WriteStdout(RoofLine(roof, threads));
 }
 
-Result<BenchPlan> MakePlan(const Engine& engine, const BenchOptions& options) {
+// All but the tokens, for which the vocabulary must be known.
+Result<BenchPlan> MakePlan(const BenchOptions& options) {
+  if (options.model.model.empty()) return InvalidArgument("--model is required");
   BenchPlan plan;
   plan.repeats = options.repeats;
   plan.warm_up = !options.no_warm_up;
   HGA_ASSIGN_OR_RETURN(plan.tests, MakeGrid(options));
   HGA_ASSIGN_OR_RETURN(plan.rules,
                        RulesFromSpecs(options.flags, options.rules, /*dense_first=*/false));
-  for (const AttentionConfig& rule : plan.rules) {
-    HGA_RETURN_IF_ERROR(Validate(rule, engine.info().layers));
-  }
   HGA_ASSIGN_OR_RETURN(plan.filler, PresetConfig("default"));
-  HGA_ASSIGN_OR_RETURN(plan.tokens, MakeTokens(engine, options, plan.tests));
   return plan;
 }
 
@@ -296,12 +294,12 @@ Roof Better(const Roof& a, const Roof& b) {
           a.matrix_kernels};
 }
 
-Status RunBenchVerb(const GlobalOptions& global, const BenchOptions& options) {
-  if (options.roof_only) return RunRoof(options);
-  if (options.model.model.empty()) return InvalidArgument("--model is required");
-  HGA_RETURN_IF_ERROR(MakeGrid(options).status());  // before any weights are read
+Status RunGrid(const GlobalOptions& global, const BenchOptions& options, BenchPlan plan) {
   HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
-  HGA_ASSIGN_OR_RETURN(const BenchPlan plan, MakePlan(*engine, options));
+  for (const AttentionConfig& rule : plan.rules) {
+    HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
+  }
+  HGA_ASSIGN_OR_RETURN(plan.tokens, MakeTokens(*engine, options, plan.tests));
   Roof before;
   if (!options.no_roof) {
     HGA_ASSIGN_OR_RETURN(before, MeasureRoof(options.model.isa, engine->threads()));
@@ -372,7 +370,17 @@ void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
   verb->add_flag("--roof", options->roof_only, "Only measure what the machine can do");
   verb->add_flag("--no-roof", options->no_roof, "Leave that out");
   verb->callback([options, &global, exit_code] {
-    const Status status = RunBenchVerb(global, *options);
+    Status status;
+    if (options->roof_only) {
+      status = RunRoof(*options);
+    } else {
+      auto plan = MakePlan(*options);
+      if (!plan.ok()) {
+        *exit_code = FailUsage(plan.status());
+        return;
+      }
+      status = RunGrid(global, *options, *std::move(plan));
+    }
     *exit_code = status.ok() ? kExitOk : Fail(status);
   });
 }

@@ -335,9 +335,8 @@ Result<TextFigures> MeasureText(Engine& engine, const GlobalOptions& global,
   return figures;
 }
 
-Status RunGap(const GlobalOptions& global, const GapOptions& options) {
-  HGA_ASSIGN_OR_RETURN(std::vector<AttentionConfig> rules,
-                       RulesFromSpecs(options.flags, options.rules, /*dense_first=*/true));
+Status RunGap(const GlobalOptions& global, const GapOptions& options,
+              const std::vector<AttentionConfig>& rules) {
   HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
@@ -381,7 +380,12 @@ void AddEvalGapCommand(CLI::App& eval, GlobalOptions& global, int* exit_code) {
   verb->add_option("--checkpoint", options->checkpoint,
                    "Keep each finished text's figures here and take them up again");
   verb->callback([options, &global, exit_code] {
-    const Status status = RunGap(global, *options);
+    const auto rules = RulesFromSpecs(options->flags, options->rules, /*dense_first=*/true);
+    if (!rules.ok()) {
+      *exit_code = FailUsage(rules.status());
+      return;
+    }
+    const Status status = RunGap(global, *options, *rules);
     *exit_code = status.ok() ? kExitOk : Fail(status);
   });
 }

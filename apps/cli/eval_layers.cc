@@ -83,14 +83,17 @@ Json Report(const Engine& engine, const LayersOptions& options,
   return json;
 }
 
-Status RunLayers(const GlobalOptions& global, LayersOptions& options) {
-  if (options.from < 0) options.from = options.ctx - options.ctx / 4;
+// The rules, and what else the command line alone can say about itself.
+Result<std::vector<AttentionConfig>> Check(const LayersOptions& options) {
   if (options.from >= options.ctx) {
     return InvalidArgument(fmt::format("--from {} lies beyond the last position of --ctx {}",
                                        options.from, options.ctx));
   }
-  HGA_ASSIGN_OR_RETURN(std::vector<AttentionConfig> rules,
-                       RulesFromSpecs(options.flags, options.rules, /*dense_first=*/false));
+  return RulesFromSpecs(options.flags, options.rules, /*dense_first=*/false);
+}
+
+Status RunLayers(const GlobalOptions& global, const LayersOptions& options,
+                 const std::vector<AttentionConfig>& rules) {
   HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
@@ -132,7 +135,13 @@ void AddEvalLayersCommand(CLI::App& eval, GlobalOptions& global, int* exit_code)
       ->capture_default_str();
   verb->add_option("--json", options->json, "Write the figures to this file; - is stdout");
   verb->callback([options, &global, exit_code] {
-    const Status status = RunLayers(global, *options);
+    if (options->from < 0) options->from = options->ctx - options->ctx / 4;
+    const auto rules = Check(*options);
+    if (!rules.ok()) {
+      *exit_code = FailUsage(rules.status());
+      return;
+    }
+    const Status status = RunLayers(global, *options, *rules);
     *exit_code = status.ok() ? kExitOk : Fail(status);
   });
 }

@@ -157,12 +157,16 @@ class NeedleRun {
       table.AddRow(std::move(cells));
     }
     std::string text = table.Text();
+    // As JSON, so that a line break stays on its line.
+    const auto quoted = [](const Json& value) {
+      return value.dump(-1, ' ', true, Json::error_handler_t::replace);
+    };
     for (const Json& miss : misses_) {
-      text += fmt::format("missed: {} {} at {:g} % of {}: {} is {}, answer \"{}\"; {}\n",
+      text += fmt::format("missed: {} {} at {:g} % of {}: {} is {}, answer {}; {}\n",
                           miss["attention"].get<std::string>(), miss["ctx"].get<int64_t>(),
                           miss["depth"].get<double>(), miss["text"].get<std::string>(),
                           miss["key"].get<std::string>(), miss["number"].get<std::string>(),
-                          miss["answer"].get<std::string>(), miss["plan"].get<std::string>());
+                          quoted(miss["answer"]), miss["plan"].get<std::string>());
     }
     return text;
   }
@@ -259,7 +263,8 @@ class NeedleRun {
   std::vector<Json> misses_;
 };
 
-Status CheckOptions(const NeedleOptions& options) {
+// The rules, and what else the command line alone can say about itself.
+Result<std::vector<AttentionConfig>> Check(const NeedleOptions& options) {
   const size_t facts = options.depths.size() * static_cast<size_t>(options.facts);
   if (facts > kFactKeysMax) {
     return InvalidArgument(
@@ -271,13 +276,11 @@ Status CheckOptions(const NeedleOptions& options) {
   if (distinct.size() != options.depths.size()) {
     return InvalidArgument("--depths names a depth twice");
   }
-  return OkStatus();
+  return RulesFromSpecs(options.flags, options.rules, /*dense_first=*/true);
 }
 
-Status RunNeedle(const GlobalOptions& global, const NeedleOptions& options) {
-  HGA_RETURN_IF_ERROR(CheckOptions(options));
-  HGA_ASSIGN_OR_RETURN(std::vector<AttentionConfig> rules,
-                       RulesFromSpecs(options.flags, options.rules, /*dense_first=*/true));
+Status RunNeedle(const GlobalOptions& global, const NeedleOptions& options,
+                 const std::vector<AttentionConfig>& rules) {
   HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
@@ -321,7 +324,12 @@ void AddEvalNeedleCommand(CLI::App& eval, GlobalOptions& global, int* exit_code)
   verb->add_option("--seed", options->seed, "Draws names and numbers")->capture_default_str();
   verb->add_option("--json", options->json, "Write the figures to this file; - is stdout");
   verb->callback([options, &global, exit_code] {
-    const Status status = RunNeedle(global, *options);
+    const auto rules = Check(*options);
+    if (!rules.ok()) {
+      *exit_code = FailUsage(rules.status());
+      return;
+    }
+    const Status status = RunNeedle(global, *options, *rules);
     *exit_code = status.ok() ? kExitOk : Fail(status);
   });
 }

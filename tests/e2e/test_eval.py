@@ -83,7 +83,6 @@ class GapTest(EvalTest):
                 for name in ("loss", "kl", "top1", "visible", "fetched"):
                     mean = sum(text["rows"][place][name][part] for text in figures["texts"]) / 2
                     self.assertAlmostEqual(row[name][part], mean, places=9, msg=name)
-                self.assertLessEqual(row["fetched"][part], row["visible"][part] + 1e-9)
         _, default, window, bf16 = figures["rows"]
         self.assertLess(default["kl"][1], window["kl"][1])
         self.assertLess(default["visible"][1], default["visible"][0])
@@ -111,13 +110,13 @@ class GapTest(EvalTest):
                               ("default:scope=all", "kv_head or query_head"),
                               ("default:group=7", "7"), ("unheard", "unheard")):
             run = hga("eval", "gap", "--text", self.text, "--ctx", "64", "--model", MODEL,
-                      "--attention", spec, expect=1 if spec == "unheard" else 2)
+                      "--attention", spec, expect=2)
             self.assertIn(message, run.stderr, spec)
 
     def test_a_text_too_short_is_refused(self):
         path = pathlib.Path(self.folder.name) / "short.txt"
         path.write_text("Only a few words.", encoding="utf-8")
-        run = hga("eval", "gap", "--text", str(path), "--ctx", "4096", "--model", MODEL, expect=2)
+        run = hga("eval", "gap", "--text", str(path), "--ctx", "4096", "--model", MODEL, expect=1)
         self.assertIn("4,096", run.stderr)
 
     def test_picture(self):
@@ -151,7 +150,7 @@ class LayersTest(EvalTest):
 
 
 class NeedleTest(EvalTest):
-    ARGUMENTS = ("eval", "needle", "--ctx", "2048", "--depths", "0,50,100", "--facts", "2",
+    ARGUMENTS = ("eval", "needle", "--ctx", "4096", "--depths", "25,50,75", "--facts", "2",
                  "--documents", "1", "--seed", "7")
 
     def test_window_misses_what_dense_finds(self):
@@ -163,10 +162,9 @@ class NeedleTest(EvalTest):
         self.assertEqual(dense["asked_by_depth"], [2, 2, 2])
         self.assertGreaterEqual(dense["found"], 5)
         self.assertEqual(everything["found_by_depth"], dense["found_by_depth"])
-        self.assertEqual(window["found_by_depth"][1], 0)
-        missed = [miss for miss in figures["misses"]
-                  if miss["attention"] == "window" and miss["depth"] == 50]
-        self.assertEqual(len(missed), 2)
+        self.assertEqual(window["found"], 0)
+        missed = [miss for miss in figures["misses"] if miss["attention"] == "window"]
+        self.assertEqual(len(missed), 6)
         for miss in missed:
             self.assertIn("opened by 0 of", miss["plan"])
             self.assertNotIn(miss["number"], miss["answer"])
