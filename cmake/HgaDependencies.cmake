@@ -12,5 +12,5 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-# Any flavour of OpenBLAS; the engine calls it single-threaded from its own threads.
+# The measured roof of float32 matrix products in `hga bench` and bench/; kernels do not call it.
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)

@@ -32,34 +32,33 @@ struct WideTile {
   const float* keys;
   const float* values;
   HWY_INLINE const float* Key(int i) const { return keys + i * kDim; }
-  HWY_INLINE const float* Value(size_t i) const { return values + i * kDim; }
-  HWY_INLINE void Prefetch(int) const {}
+  HWY_INLINE const float* Value(size_t i, int x) const { return values + i * kDim + x; }
+  HWY_INLINE void PrefetchKeys(int) const {}
 };
 
-// The lines of one row of kDim elements, on their way to the second-level cache.
-template <int kDim>
-HWY_INLINE void PrefetchRow(const Bf16* row) {
-  for (int i = 0; i < kDim; i += 32) __builtin_prefetch(row + i, 0, 2);
+// Asks for the lines of kCount elements.
+template <int kCount>
+HWY_INLINE void Prefetch(const Bf16* p) {
+  for (int i = 0; i < kCount; i += 32) __builtin_prefetch(p + i, 0, 3);
 }
+// Elements of a value row that SumTile takes at a time.
+constexpr int kSumElements = static_cast<int>(kLanes) * kSumVectors;
 
 // A tile's tokens where they are stored.
 template <int kDim>
 struct StoredTile {
   const Bf16* const* cells;
   const Bf16* const* next;  // the cells of the tile after this one; null: none
-  // A cell is a page: the hardware's own prefetching ends with it, so the next tile's rows are
-  // asked for while this one's are used.
-  HWY_INLINE void Prefetch(int i) const {
-    if (next == nullptr) return;
-    const Bf16* row = next[i / kCell] + i % kCell * kDim;
-    for (int r = 0; r < 4; ++r) {
-      PrefetchRow<kDim>(row + r * kDim);
-      PrefetchRow<kDim>(row + (kCell + r) * kDim);
-    }
+  // A cell is a page: the hardware's own prefetching ends with it, so the next tile's keys are
+  // asked for while this one's keys are used, and its values with the values: an even stream.
+  HWY_INLINE void PrefetchKeys(int i) const {
+    if (next != nullptr) Prefetch<4 * kDim>(next[i / kCell] + i % kCell * kDim);
   }
   HWY_INLINE const Bf16* Key(int i) const { return cells[i / kCell] + i % kCell * kDim; }
-  HWY_INLINE const Bf16* Value(size_t i) const {
-    return cells[i / kCell] + (kCell + i % kCell) * kDim;
+  HWY_INLINE const Bf16* Value(size_t i, int x) const {
+    const size_t at = (kCell + i % kCell) * kDim + static_cast<size_t>(x);
+    if (next != nullptr) Prefetch<kSumElements>(next[i / kCell] + at);
+    return cells[i / kCell] + at;
   }
 };
 
@@ -76,7 +75,7 @@ HWY_INLINE void Scores(const float* q, int rows, const Tile& tile, int tokens, f
       const float* a[kRows];
       for (int r = 0; r < kRows; ++r) a[r] = q + (row + r) * kDim;
       for (int i = 0; i < tokens; i += 4) {
-        if (row == 0) tile.Prefetch(i);
+        if (row == 0) tile.PrefetchKeys(i);
         const T* b[4];
         for (int c = 0; c < 4; ++c) b[c] = tile.Key(HWY_MIN(i + c, tokens - 1));
         DotTile<kRows, false>(a, b, kDim, nullptr, 1.0f, sums);
@@ -118,8 +117,8 @@ HWY_INLINE void AddTile(const cpu::TilesArgs& a, const Tile& tile, int64_t first
     WithRows<kSumRows>(count, [&](auto k) HWY_ATTR {
       SumTile<decltype(k)::value, kDim>(
           a.scores + int64_t{row} * kTile, kTile, static_cast<size_t>(visible),
-          [&tile](size_t i) HWY_ATTR { return tile.Value(i); }, a.state.out + int64_t{row} * kDim,
-          kDim);
+          [&tile](size_t i, int x) HWY_ATTR { return tile.Value(i, x); },
+          a.state.out + int64_t{row} * kDim, kDim);
     });
   }
 }
@@ -161,17 +160,19 @@ struct Pieces {
   int tokens;  // a power of two
   int shift;
   int count;  // of all tokens
-  // Keys a few cells ahead, and the values that belong to the keys read now.
-  HWY_INLINE void Prefetch(int i) const {
-    constexpr int kAhead = 4 * kCell;
-    for (int c = i; c < HWY_MIN(i + 4, count); ++c) {
-      PrefetchRow<kDim>(Value(static_cast<size_t>(c)));
-      if (c + kAhead < count) PrefetchRow<kDim>(Key(c + kAhead));
-    }
+  // Rows a few cells ahead: each cell lies somewhere else.
+  static constexpr int kAhead = 4 * kCell;
+  HWY_INLINE void PrefetchKeys(int i) const {
+    for (int c = i + kAhead; c < HWY_MIN(i + kAhead + 4, count); ++c) Prefetch<kDim>(Key(c));
   }
   HWY_INLINE const Bf16* Key(int i) const { return pieces[i >> shift] + (i & (tokens - 1)) * kDim; }
-  HWY_INLINE const Bf16* Value(size_t i) const {
+  HWY_INLINE const Bf16* ValueAt(int i) const {
     return pieces[i >> shift] + (kCell + (i & (tokens - 1))) * kDim;
+  }
+  HWY_INLINE const Bf16* Value(size_t i, int x) const {
+    const int at = static_cast<int>(i);
+    if (at + kAhead < count) Prefetch<kSumElements>(ValueAt(at + kAhead) + x);
+    return ValueAt(at) + x;
   }
 };
 
@@ -198,7 +199,8 @@ void OpenedOf(const cpu::OpenedArgs& a) {
     WithRows<kSumRows>(HWY_MIN(kSumRows, a.rows - row), [&](auto k) HWY_ATTR {
       SumTile<decltype(k)::value, kDim>(
           a.scores + int64_t{row} * tokens, static_cast<size_t>(tokens),
-          static_cast<size_t>(tokens), [&tile](size_t i) HWY_ATTR { return tile.Value(i); },
+          static_cast<size_t>(tokens),
+          [&tile](size_t i, int x) HWY_ATTR { return tile.Value(i, x); },
           a.state.out + int64_t{row} * kDim, kDim);
     });
   }

@@ -176,8 +176,8 @@ HWY_INLINE void TailRows(const cpu::TailArgs& a, int64_t first, int64_t count, c
     WithRows<kSumRows>(HWY_MIN(kSumRows, a.rows - row), [&](auto k) HWY_ATTR {
       SumTile<decltype(k)::value, kDim>(
           w, static_cast<size_t>(a.weight_stride), static_cast<size_t>(count),
-          [values](size_t i) HWY_ATTR { return values + i * kDim; }, a.out + int64_t{row} * kDim,
-          kDim);
+          [values](size_t i, int x) HWY_ATTR { return values + i * kDim + x; },
+          a.out + int64_t{row} * kDim, kDim);
     });
   }
 }
@@ -189,7 +189,8 @@ HWY_INLINE void TailIndexed(const cpu::TailArgs& a, const T* values) {
       SumTile<decltype(k)::value, kDim>(
           a.weight + row * a.weight_stride, static_cast<size_t>(a.weight_stride),
           static_cast<size_t>(a.count),
-          [values, &a](size_t i) HWY_ATTR { return values + int64_t{a.index[i]} * kDim; },
+          [values, &a](size_t i, int x)
+              HWY_ATTR { return values + int64_t{a.index[i]} * kDim + x; },
           a.out + int64_t{row} * kDim, kDim);
     });
   }

@@ -150,7 +150,7 @@ HWY_INLINE void WithRows(int rows, const F& f) {
   }
 }
 
-// o[r][0..kWidth) += sum over i of p[r][i] * v_i, v_i = values(i) [kWidth], i ascending, for kRows
+// o[r][0..kWidth) += sum over i of p[r][i] * v_i, i ascending, v_i + x = values(i, x), for kRows
 // rows; one accumulator per element, so the order is the same in any tile.
 template <int kRows, int kWidth, class Values>
 HWY_INLINE void SumTile(const float* HWY_RESTRICT p, size_t p_stride, size_t count,
@@ -165,7 +165,7 @@ HWY_INLINE void SumTile(const float* HWY_RESTRICT p, size_t p_stride, size_t cou
       }
     }
     for (size_t i = 0; i < count; ++i) {
-      const auto* v = values(i) + x;
+      const auto* v = values(i, x);
       VF value[kSumVectors];
       for (int j = 0; j < kSumVectors; ++j) value[j] = LoadFloat(d, v + j * kLanes);
       for (int r = 0; r < kRows; ++r) {
