@@ -32,9 +32,9 @@ class PlainReader : public LineReader {
       searched_ = buffer_.size();
       if (static_cast<int64_t>(buffer_.size()) > kMaxPromptBytes) return LineEnd::kTooLong;
       char block[4096];
+      if (!WaitForInput(STDIN_FILENO)) return LineEnd::kInterrupted;
       const ssize_t got = read(STDIN_FILENO, block, sizeof block);
-      if (got < 0 && errno == EINTR && !Interrupted()) continue;
-      if (got < 0 && errno == EINTR) return LineEnd::kInterrupted;
+      if (got < 0 && errno == EINTR) continue;
       if (got > 0) {
         buffer_.append(block, static_cast<size_t>(got));
       } else if (buffer_.empty()) {
@@ -63,8 +63,9 @@ int ReadCharacter(EditLine*, wchar_t* character) {
   std::mbstate_t state = {};
   for (;;) {
     char byte = 0;
+    if (!WaitForInput(STDIN_FILENO)) return -1;
     const ssize_t got = read(STDIN_FILENO, &byte, 1);
-    if (got < 0 && errno == EINTR && !Interrupted()) continue;
+    if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return got == 0 ? 0 : -1;
     const size_t used = std::mbrtowc(character, &byte, 1, &state);
     if (used == static_cast<size_t>(-2)) continue;  // more bytes belong to it

@@ -78,10 +78,10 @@ Result<std::string> ReadTextFile(const std::string& path, int64_t limit) {
   std::string text;
   std::string buffer(1 << 16, '\0');
   for (;;) {
+    if (!WaitForInput(file.get())) return Cancelled(fmt::format("{}: interrupted", name));
     const ssize_t got = read(file.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR && !Interrupted()) continue;
+    if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      if (errno == EINTR) return Cancelled(fmt::format("{}: interrupted", name));
       return IoError(
           fmt::format("{}: read at byte {}: {}", name, text.size(), std::strerror(errno)));
     }

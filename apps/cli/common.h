@@ -98,6 +98,9 @@ void ClearBar();
 void CatchInterrupts();
 bool Interrupted();
 void ClearInterrupt();
+// Waits until `fd` has something to read or has ended; false when an interrupt came first. A plain
+// read() would miss one that comes just before it.
+bool WaitForInput(int fd);
 
 bool StderrIsTerminal();
 bool UseColor(const GlobalOptions& global);  // on stderr

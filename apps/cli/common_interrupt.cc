@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ctrl-C as a flag that loops ask for, with a way out for whoever presses it twice.
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "common.h"
 
@@ -21,7 +23,7 @@ void OnInterrupt(int) {
 
 void CatchInterrupts() {
   struct sigaction action = {};
-  action.sa_handler = OnInterrupt;  // no SA_RESTART: a blocked read must return
+  action.sa_handler = OnInterrupt;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
   struct sigaction ignore = {};
@@ -33,5 +35,15 @@ void CatchInterrupts() {
 bool Interrupted() { return interrupts.load() > 0; }
 
 void ClearInterrupt() { interrupts.store(0); }
+
+bool WaitForInput(int fd) {
+  constexpr int kMilliseconds = 100;
+  struct pollfd wanted = {fd, POLLIN, 0};
+  while (!Interrupted()) {
+    const int ready = poll(&wanted, 1, kMilliseconds);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // read() says what is wrong
+  }
+  return false;
+}
 
 }  // namespace hga::cli

@@ -91,13 +91,13 @@ class ExitCodes(unittest.TestCase):
                 self.assertEqual(run.stdout, b"")
                 self.assertIn(b"hga: error: ", run.stderr)
 
-    def test_a_closed_stdout_is_an_error_not_a_crash(self):
-        run = subprocess.run(["sh", "-c", '"$0" run -m "$1" hi --raw -n 64 --ignore-eos '
-                              '--stats none; echo "code $?" >&2', HGA, MODEL],
-                             stdout=open("/dev/full", "wb"), stderr=subprocess.PIPE, check=False,
-                             env=environment(), timeout=120)
-        self.assertIn(b"code 1", run.stderr)
-        self.assertIn(b"stdout", run.stderr)
+    def test_a_full_stdout_is_an_error_not_a_crash(self):
+        with open("/dev/full", "wb") as full:
+            run = subprocess.run([HGA, "run", "-m", MODEL, "hi", "--raw", "-n", "8"], stdout=full,
+                                 stderr=subprocess.PIPE, check=False, env=environment(),
+                                 timeout=120)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(b"stdout: write: ", run.stderr)
 
 
 class Streams(FolderTest):
@@ -115,7 +115,7 @@ class Streams(FolderTest):
             self.assertIn(word, loud.stderr)
 
     def test_progress_is_lines_without_a_terminal_and_a_bar_on_one(self):
-        text = TEXTS[0].read_text(encoding="utf-8")[:60000]
+        text = TEXTS[0].read_text(encoding="utf-8")[:12000]
         document = self.file("long.txt", text)
         arguments = ("run", "-m", MODEL, "-f", document, *RAW, "-n", "1", "--stats", "none")
         lines = hga(*arguments).stderr
@@ -141,7 +141,7 @@ class Streams(FolderTest):
     def test_messages_cannot_command_the_terminal(self):
         run = hga("run", "-m", "/no\x1b[2Jwhere", "a", expect=1)
         self.assertNotIn(b"\x1b", run.stderr)
-        self.assertIn(b"\\x1b", run.stderr)
+        self.assertRegex(run.stderr, rb"(?i)\\x1b")
 
     def test_log_file_holds_json_lines(self):
         log = str(pathlib.Path(self.folder.name) / "log")
@@ -150,7 +150,7 @@ class Streams(FolderTest):
                  pathlib.Path(log).read_text(encoding="utf-8").splitlines()]
         self.assertTrue(any(line["message"].startswith("answer: 2 tokens") for line in lines))
         self.assertEqual({"time", "level", "message"}, set(lines[0]))
-        hga("info", MODEL, "--log-file", "/nowhere/at/all/log", expect=1)
+        hga("info", MODEL, "--log-file", self.folder.name, expect=1)
 
 
 class Prompts(FolderTest):
@@ -419,7 +419,7 @@ class Interrupts(FolderTest):
         self.assertLess(report["decode"]["tokens"], 20000)
 
     def test_while_reading_the_prompt(self):
-        document = self.file("long.txt", TEXTS[0].read_text(encoding="utf-8")[:160000])
+        document = self.file("long.txt", TEXTS[0].read_text(encoding="utf-8")[:60000])
         code, out, err, seconds = interrupt_when(
             ["run", "-m", MODEL, "-f", document, "x", "--raw", "-n", "1"], "stderr",
             b"prefill: 10 %")
