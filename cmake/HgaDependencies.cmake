@@ -1,6 +1,5 @@
 # Every third-party library, found here and nowhere else (Debian package names in tools/install-deps.sh).
 find_package(Threads REQUIRED)
-find_package(TBB REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)

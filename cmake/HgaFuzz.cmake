@@ -5,7 +5,7 @@ add_library(hga_parsers STATIC EXCLUDE_FROM_ALL
 set_target_properties(hga_parsers PROPERTIES LINKER_LANGUAGE CXX)
 target_include_directories(hga_parsers PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include
   ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
-target_link_libraries(hga_parsers PUBLIC hga_options fmt::fmt Threads::Threads TBB::tbb
+target_link_libraries(hga_parsers PUBLIC hga_options fmt::fmt Threads::Threads
   simdjson::simdjson nlohmann_json::nlohmann_json PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 add_custom_target(fuzzers)
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.cc)

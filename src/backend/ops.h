@@ -91,7 +91,7 @@ struct SummaryView {
   float* value_scales = nullptr;        // [kv_heads][value_means]
   void* chunk_keys = nullptr;           // [kv_heads][chunk_key_stride]; null without a first level
   float* chunk_key_scales = nullptr;    // [kv_heads][chunk_key_means]
-  void* chunk_values = nullptr;         // [kv_heads][chunks][head_dim]; null without beam and tail
+  void* chunk_values = nullptr;         // [kv_heads][chunks][head_dim]; null without both beam and tail
   float* chunk_value_scales = nullptr;  // [kv_heads][chunks]
   int64_t key_means = 0;                // capacity per KV head; a multiple of 16
   int64_t value_means = 0;              // capacity
@@ -148,7 +148,9 @@ struct ScoreParams {
   int64_t first_position = 0;
   int queries = 0;
   SummaryView summaries;
-  float* scores = nullptr;  // [queries][selectors][groups]; minus infinity outside the beam
+  // [queries][selectors][groups], from the query's first candidate group; minus infinity outside the
+  // beam; entries past the query's candidates are not written.
+  float* scores = nullptr;
   int64_t groups = 0;       // stride: at least the candidate groups of the last query
 };
 

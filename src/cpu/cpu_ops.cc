@@ -3,7 +3,6 @@
 #include "cpu/cpu_ops.h"
 
 #include <fmt/format.h>
-#include <tbb/info.h>
 
 #include <algorithm>
 #include <cstring>
@@ -168,7 +167,7 @@ constexpr IsaName kIsas[] = {
 }  // namespace
 
 Result<std::unique_ptr<Ops>> OpenCpu(const BackendOptions& options) {
-  const int cores = tbb::info::default_concurrency();
+  const int cores = cpu::UsableCores();
   if (options.threads < 0 || options.threads > 1024) {
     return InvalidArgument(fmt::format("threads is {}, allowed are 0 to 1024", options.threads));
   }

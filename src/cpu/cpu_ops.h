@@ -3,25 +3,23 @@
 #ifndef HGA_CPU_CPU_OPS_H_
 #define HGA_CPU_CPU_OPS_H_
 
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
-
 #include <span>
 #include <string>
-#include <utility>
+#include <type_traits>
 
 #include "backend/ops.h"
 #include "cpu/dispatch.h"
 #include "cpu/scratch.h"
+#include "cpu/thread_team.h"
 
 namespace hga::cpu {
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(const CpuKernels& kernels, int threads) : kernels_(kernels), arena_(threads) {}
+  CpuOps(const CpuKernels& kernels, int threads) : kernels_(kernels), team_(threads) {}
 
   std::string name() const override { return std::string("cpu ") + kernels_.name; }
-  int threads() const override { return arena_.max_concurrency(); }
+  int threads() const override { return team_.size(); }
   Status Prepare(const OpsLimits& limits) override { return scratch_.Prepare(limits, threads()); }
   int64_t scratch_bytes() const override;
 
@@ -39,26 +37,22 @@ class CpuOps final : public Ops {
   void AttendSampled(const AttendSampledParams& p) override;
 
  private:
-  // f(task, scratch of the thread that runs it) for tasks [0, count); runs here when there is one.
+  // f(task, scratch of the worker that runs it, its number) for tasks [0, count).
   template <class F>
   void Parallel(int64_t count, const F& f) {
-    arena_.execute([&] {
-      if (count == 1)
-        return f(int64_t{0}, scratch_.thread(tbb::this_task_arena::current_thread_index()));
-      tbb::parallel_for(
-          tbb::blocked_range<int64_t>(0, count, 1),
-          [&](const tbb::blocked_range<int64_t>& range) {
-            ThreadScratch& t = scratch_.thread(tbb::this_task_arena::current_thread_index());
-            for (int64_t i = range.begin(); i < range.end(); ++i) f(i, t);
-          },
-          tbb::simple_partitioner());
+    team_.Run(count, [&](int64_t task, int worker) {
+      if constexpr (std::is_invocable_v<F, int64_t, ThreadScratch&, int>) {
+        f(task, scratch_.thread(worker), worker);
+      } else {
+        f(task, scratch_.thread(worker));
+      }
     });
   }
 
   void DenseTile(const AttendParams& p, int query, int queries, int kv_head, ThreadScratch& t);
 
   CpuKernels kernels_;
-  tbb::task_arena arena_;
+  ThreadTeam team_;
   Scratch scratch_;
 };
 

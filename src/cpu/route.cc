@@ -427,9 +427,8 @@ void CpuOps::Route(const RouteParams& p) {
   HGA_CHECK(p.plan.budget >= p.rule->groups_budget);
   float* tail = p.rule->tail ? p.tail : nullptr;
   if (tiles * kv > scratch_.workspaces() || tiles > 1) {
-    return Parallel(tiles * kv, [&](int64_t i, ThreadScratch& t) {
-      const int thread = tbb::this_task_arena::current_thread_index();
-      RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(thread));
+    return Parallel(tiles * kv, [&](int64_t i, ThreadScratch& t, int worker) {
+      RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
       const QueryTile queries = tile_at(i);
       const int head = static_cast<int>(i % kv);
       if (!tile.Begin(p.q, p.first_position, queries, head)) return PutEmpty(p, queries, head);
@@ -475,9 +474,8 @@ void CpuOps::Score(const ScoreParams& p) {
   const int kv = p.shape.kv_heads;
   const int selectors = spec::Selectors(*p.rule, p.shape.heads, kv);
   const int64_t tiles = QueryTiles(p.first_position, p.queries, kRouteQueries);
-  Parallel(tiles * kv, [&](int64_t i, ThreadScratch& t) {
-    const int thread = tbb::this_task_arena::current_thread_index();
-    RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(thread));
+  Parallel(tiles * kv, [&](int64_t i, ThreadScratch& t, int worker) {
+    RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
     const QueryTile queries = TileAt(p.first_position, p.queries, kRouteQueries, i / kv);
     const int head = static_cast<int>(i % kv);
     if (!tile.Begin(p.q, p.first_position, queries, head)) return;
