@@ -4,8 +4,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
-#include <cstdlib>
 
 #include "common.h"
 #include "run_prompt.h"

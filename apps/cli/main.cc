@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program `hga`: collects the verbs, parses, and turns outcomes into exit codes.
-#include <fmt/core.h>
-
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
