@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "base/memory.h"
 #include "cpu/cpu_backend.h"
 #include "spec/layout.h"
 
@@ -84,34 +85,113 @@ void Shapes(benchmark::internal::Benchmark* b) {
 BENCHMARK(BM_LinearFp8)->Apply(Shapes);
 BENCHMARK(BM_OpenBlas)->Apply(Shapes);
 
-// Dense attention of `queries` queries after `context` tokens, 8 heads over 2 KV heads of 128.
+// K/V of one layer, 2 KV heads of 128, and what attention needs to see it.
+struct History {
+  explicit History(int64_t context) : cells(context / spec::kCell) {
+    const int64_t elements = spec::CellElements(128);
+    kv = Array<Bf16>::Make(static_cast<size_t>(2 * cells * elements)).value();
+    for (size_t i = 0; i < kv.size(); ++i) {
+      kv[i] = FloatToBf16(static_cast<float>(i * 7 % 17) * 0.1f - 0.8f);
+    }
+    // As in a record: the cells of a chunk's first head, then those of its second.
+    for (int64_t head = 0; head < 2; ++head) {
+      for (int64_t c = 0; c < cells; ++c) {
+        const int64_t chunk = c / spec::kCellsPerChunk;
+        const int64_t at = (chunk * 2 + head) * spec::kCellsPerChunk + c % spec::kCellsPerChunk;
+        table.push_back(kv.data() + at * elements);
+      }
+    }
+  }
+  template <class P>
+  void Fill(const std::vector<float>& q, int queries, std::vector<float>* out, P* p) const {
+    p->shape = {8, 2, 128};
+    p->q = q.data();
+    p->queries = queries;
+    p->first_position = cells * spec::kCell - queries;
+    p->kv = {table.data(), cells};
+    p->out = out->data();
+  }
+  int64_t cells;
+  Array<Bf16> kv;
+  std::vector<const Bf16*> table;
+};
+
+void Report(benchmark::State& state, double flops, double bytes) {
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(1e-9 * flops, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      benchmark::Counter(1e-9 * bytes, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// Attention of `queries` queries after `context` tokens, 8 heads over 2 KV heads of 128.
 void BM_AttendDense(benchmark::State& state) {
   const int queries = static_cast<int>(state.range(0));
-  const int64_t context = state.range(1), cells = context / spec::kCell;
+  const int64_t context = state.range(1);
   auto ops = Open(queries, context);
-  const int64_t elements = spec::CellElements(128);
-  std::vector<Bf16> kv(static_cast<size_t>(2 * cells * elements));
-  for (size_t i = 0; i < kv.size(); ++i)
-    kv[i] = FloatToBf16(static_cast<float>(i % 17) * 0.1f - 0.8f);
-  std::vector<const Bf16*> table;
-  for (int64_t c = 0; c < 2 * cells; ++c) table.push_back(kv.data() + c * elements);
+  const History history(context);
   const std::vector<float> q = Random(static_cast<size_t>(queries) * 1024, 3);
   std::vector<float> out(q.size());
   AttendDenseParams p;
+  history.Fill(q, queries, &out, &p);
+  for (auto _ : state) ops->AttendDense(p);
+  Report(state, 4.0 * 1024 * queries * static_cast<double>(context),
+         1024.0 * static_cast<double>(context));
+}
+BENCHMARK(BM_AttendDense)->Args({256, 4096})->Args({256, 16384})->Args({1, 4096})->Args({1, 65536});
+
+// A sample of 1,024 cells.
+void BM_AttendSampled(benchmark::State& state) {
+  const int64_t context = state.range(0);
+  auto ops = Open(1, context);
+  const History history(context);
+  const std::vector<float> q = Random(1024, 3);
+  std::vector<float> out(q.size());
+  AttendSampledParams p;
+  history.Fill(q, 1, &out, &p);
+  p.sink_chunks = 2;
+  p.local_chunks = 8;
+  p.most_cells = 1024;
+  for (auto _ : state) ops->AttendSampled(p);
+  const double tokens = 8192 + 704;
+  Report(state, 4.0 * 1024 * tokens, 1024 * tokens);
+}
+BENCHMARK(BM_AttendSampled)->Arg(65536)->Arg(262144);
+
+// Scan, selection and tail of `default`; GB/s counts the summaries once.
+void BM_Route(benchmark::State& state) {
+  const int queries = static_cast<int>(state.range(0));
+  const int64_t context = state.range(1), means = context / 4, values = context / 16;
+  auto ops = Open(queries, context);
+  const RoutingConfig rule;
+  Array<Fp8> keys = Array<Fp8>::Make(static_cast<size_t>(2 * means * 128)).value();
+  Array<Fp8> value_means = Array<Fp8>::Make(static_cast<size_t>(2 * values * 128)).value();
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<Fp8>(i * 31 % 113);
+  for (size_t i = 0; i < value_means.size(); ++i) value_means[i] = static_cast<Fp8>(i * 29 % 113);
+  std::vector<float> scales = Random(static_cast<size_t>(2 * means), 5);
+  for (float& s : scales) s = 0.002f + 0.001f * s;
+  const std::vector<float> q = Random(static_cast<size_t>(queries) * 1024, 3);
+  std::vector<int32_t> groups(static_cast<size_t>(queries) * 2 * 128), counts(groups.size());
+  std::vector<float> tail(static_cast<size_t>(queries * 8 * TailLayout::Width(128)));
+  RouteParams p;
   p.shape = {8, 2, 128};
+  p.rule = &rule;
   p.q = q.data();
   p.queries = queries;
   p.first_position = context - queries;
-  p.kv = {table.data(), cells};
-  p.out = out.data();
-  for (auto _ : state) ops->AttendDense(p);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(4e-9 * 1024 * queries * static_cast<double>(context),
-                         benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * static_cast<double>(kv.size() * sizeof(Bf16)),
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  p.summaries.keys = keys.data();
+  p.summaries.key_scales = scales.data();
+  p.summaries.values = value_means.data();
+  p.summaries.value_scales = scales.data();
+  p.summaries.key_means = means;
+  p.summaries.value_means = values;
+  p.summaries.chunks = context / 64;
+  p.plan = {groups.data(), counts.data(), 2, 128};
+  p.tail = tail.data();
+  for (auto _ : state) ops->Route(p);
+  Report(state, 2.0 * 1024 * queries * static_cast<double>(means + values),
+         2.0 * 132 * static_cast<double>(means + values));
 }
-BENCHMARK(BM_AttendDense)->Args({256, 4096})->Args({256, 16384})->Args({1, 4096})->Args({1, 65536});
+BENCHMARK(BM_Route)->Args({1, 65536})->Args({256, 65536})->Args({256, 16384});
 
 }  // namespace
 }  // namespace hga

@@ -110,8 +110,8 @@ void CpuOps::Summarise(const SummariseParams& p) { cpu::Summarise(p); }
 
 void CpuOps::Select(const SelectParams& p) {
   ThreadScratch& t = scratch_.thread(0);
-  cpu::Select(p.scores, p.n, static_cast<int>(std::min<int64_t>(p.count, p.n)),
-              {t.bins.data(), t.candidates.data()}, p.chosen);
+  cpu::Select(kernels_.scan, p.scores, p.n, static_cast<int>(std::min<int64_t>(p.count, p.n)),
+              t.select(), p.chosen);
 }
 
 int64_t QueryTiles(int64_t first_position, int queries, int most) {

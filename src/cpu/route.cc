@@ -169,8 +169,7 @@ void RouteTile::Beam(ThreadScratch& t) {
                              ChunkSegmentOf(row)[i].factor / sum, h > 0, scores + first);
       }
     }
-    Select(scores, chunks_, static_cast<int>(kept_chunks_), {t.bins.data(), t.candidates.data()},
-           chosen);
+    Select(kernels_.scan, scores, chunks_, static_cast<int>(kept_chunks_), t.select(), chosen);
     std::memset(Kept(s), 0, static_cast<size_t>(chunks_));
     for (int64_t i = 0; i < kept_chunks_; ++i) Kept(s)[chosen[i]] = 1;
   }
@@ -288,14 +287,14 @@ void RouteTile::Open(int s, const PlanView& plan, float* tail, ThreadScratch& t)
       for (int g = 0; g < count; ++g) groups[g] = g;
     } else {
       ScoresOf(s, t.scores.data());
-      Select(t.scores.data(), groups_, count, {t.bins.data(), t.candidates.data()}, groups);
+      Select(kernels_.scan, t.scores.data(), groups_, count, t.select(), groups);
     }
   }
   if (tail != nullptr) {
     const bool fp8 = rule_.summary_dtype == SummaryDtype::kFp8;
     const int64_t first_value = range_.begin / rule_.value_span;
     const float* scales = sum_.value_scales + kv_head_ * sum_.value_means;
-    int32_t* index = reinterpret_cast<int32_t*>(t.candidates.data());
+    int32_t* index = t.index.data();
     float* weight = t.opened.data();
     for (int h = 0; h < rows_per_selector_; ++h) {
       float* mass = Masses(row0 + h);

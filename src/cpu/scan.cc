@@ -25,11 +25,11 @@ constexpr int kScanRows = kLanes == 16 ? 8 : 4;
 constexpr int kScanPanels = kLanes == 16 ? 2 : 1;
 constexpr int kScanVectors = kScanPanels * kPanelVectors;
 
-// Dot products of kRows rows with kScanPanels panels widened to [head_dim][kScanPanels * 16]: each
-// lane is one key mean and adds its dimensions in order.
-template <int kRows>
-HWY_INLINE void PanelTile(const float* HWY_RESTRICT q, int head_dim,
-                          const float* HWY_RESTRICT panel, float* HWY_RESTRICT out) {
+// Dot products of kRows rows with kScanPanels panels, each lane one key mean that adds its
+// dimensions in order. `mean(k, j)` is vector j of dimension k.
+template <int kRows, class Means>
+HWY_INLINE void PanelTile(const float* HWY_RESTRICT q, int head_dim, const Means& mean_of,
+                          float* HWY_RESTRICT out) {
   const DF d;
   VF acc[kRows][kScanVectors];
   for (int r = 0; r < kRows; ++r) {
@@ -37,9 +37,7 @@ HWY_INLINE void PanelTile(const float* HWY_RESTRICT q, int head_dim,
   }
   for (int k = 0; k < head_dim; ++k) {
     VF mean[kScanVectors];
-    for (int j = 0; j < kScanVectors; ++j) {
-      mean[j] = hn::LoadU(d, panel + (k * kScanVectors + j) * kLanes);
-    }
+    for (int j = 0; j < kScanVectors; ++j) mean[j] = mean_of(k, j);
     for (int r = 0; r < kRows; ++r) {
       const VF x = hn::Set(d, q[r * head_dim + k]);
       for (int j = 0; j < kScanVectors; ++j) acc[r][j] = hn::MulAdd(x, mean[j], acc[r][j]);
@@ -86,7 +84,14 @@ void ScanOf(const cpu::ScanArgs& a) {
       }
       if (skip) continue;
     }
-    WidenPanels(means, panel, panels, a.head_dim, a.panel);
+    const bool widen = a.rows > kScanRows;
+    if (widen) WidenPanels(means, panel, panels, a.head_dim, a.panel);
+    // A panel past the end is the last one again; its sums are thrown away.
+    const T* stored[kScanPanels];
+    for (int j = 0; j < kScanPanels; ++j) {
+      stored[j] = means + HWY_MIN(panel + j, panels - 1) * kPanel * a.head_dim;
+    }
+    const int64_t ahead = panel + 2 * kScanPanels <= panels ? kScanPanels * kPanel * a.head_dim : 0;
     const int64_t begin = HWY_MAX(a.first, panel * kPanel);
     const int64_t end = HWY_MIN(a.last, (panel + kScanPanels) * kPanel);
     for (int64_t m = begin; m < end; ++m) {
@@ -96,7 +101,23 @@ void ScanOf(const cpu::ScanArgs& a) {
       const int rows = HWY_MIN(kScanRows, a.rows - row);
       const float* q = a.q + int64_t{row} * a.head_dim;
       WithRows<kScanRows>(rows, [&](auto k) HWY_ATTR {
-        PanelTile<decltype(k)::value>(q, a.head_dim, a.panel, sums);
+        const DF d;
+        if (widen) {
+          PanelTile<decltype(k)::value>(
+              q, a.head_dim,
+              [&](int dim, int j)
+                  HWY_ATTR { return hn::LoadU(d, a.panel + (dim * kScanVectors + j) * kLanes); },
+              sums);
+          return;
+        }
+        PanelTile<decltype(k)::value>(
+            q, a.head_dim,
+            [&](int dim, int j) HWY_ATTR {
+              const T* at = stored[j / kPanelVectors] + dim * kPanel + j % kPanelVectors * kLanes;
+              __builtin_prefetch(at + ahead, 0, 3);
+              return LoadFloat(d, at);
+            },
+            sums);
       });
       for (int r = 0; r < rows; ++r) {
         const float* sum = sums + r * kScanPanels * kPanel - panel * kPanel;
@@ -254,9 +275,44 @@ float Spans(const float* mass, int64_t spans, int per_span, const float* scales,
   return total;
 }
 
+int64_t BlockMaxima(const float* scores, int64_t n, float* maxima) {
+  const DF d;
+  constexpr int64_t kStep = 16 * static_cast<int64_t>(kLanes);
+  const VF none = hn::Set(d, -HUGE_VALF);
+  int64_t blocks = 0;
+  for (int64_t i = 0; i + kStep <= n; i += kStep) {
+    VF best = none;
+    for (int j = 0; j < 16; ++j) {
+      const VF v = hn::LoadU(d, scores + i + j * static_cast<int64_t>(kLanes));
+      best = hn::IfThenElse(hn::Gt(v, best), v, best);  // false for NaN
+    }
+    hn::StoreU(best, d, maxima + blocks);
+    blocks += static_cast<int64_t>(kLanes);
+  }
+  return blocks;
+}
+
+int64_t AtLeast(const float* scores, int64_t n, float bound, int32_t* index) {
+  const DF d;
+  const hn::RebindToSigned<DF> di;
+  const VF least = hn::Set(d, bound);
+  int64_t found = 0, i = 0;
+  for (; i + static_cast<int64_t>(kLanes) <= n; i += kLanes) {
+    const auto keep = hn::Ge(hn::LoadU(d, scores + i), least);
+    if (hn::AllFalse(d, keep)) continue;
+    const auto at = hn::Iota(di, static_cast<int32_t>(i));
+    found +=
+        static_cast<int64_t>(hn::CompressStore(at, hn::RebindMask(di, keep), di, index + found));
+  }
+  for (; i < n; ++i) {
+    if (scores[i] >= bound) index[found++] = static_cast<int32_t>(i);
+  }
+  return found;
+}
+
 }  // namespace
 
-const cpu::ScanKernels kScanKernels = {Scan, Masses, Tail, Scaled, Spans};
+const cpu::ScanKernels kScanKernels = {BlockMaxima, AtLeast, Scan, Masses, Tail, Scaled, Spans};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace hga

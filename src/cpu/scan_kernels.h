@@ -50,6 +50,11 @@ struct TailArgs {
 };
 
 struct ScanKernels {
+  // Maxima of disjoint blocks of 16 scores (NaN counts as minus infinity); returns how many. The
+  // rest of scores that fills no block is left out.
+  int64_t (*block_maxima)(const float* scores, int64_t n, float* maxima);
+  // Indices of scores >= bound, ascending, into index [n + 16]; returns how many.
+  int64_t (*at_least)(const float* scores, int64_t n, float bound, int32_t* index);
   void (*scan)(const ScanArgs& args);
   MassResult (*masses)(float* e, int64_t n, int per_item, float* mass);
   void (*tail)(const TailArgs& args);

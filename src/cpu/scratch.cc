@@ -35,8 +35,9 @@ Status MakeThread(const OpsLimits& l, ThreadScratch* t) {
   HGA_RETURN_IF_ERROR(Make(3 * dense_rows * (dim + 2), &t->state));
   HGA_RETURN_IF_ERROR(Make(dense_rows * dim, &t->q));
   HGA_RETURN_IF_ERROR(Make(context, &t->pieces));
-  HGA_RETURN_IF_ERROR(Make(kSelectBins, &t->bins));
-  return Make(context, &t->candidates);
+  HGA_RETURN_IF_ERROR(Make(2 * context, &t->ranks));
+  HGA_RETURN_IF_ERROR(Make(context + 16, &t->index));
+  return Make(context / 16 + 16, &t->maxima);
 }
 
 Status MakeWorkspace(const OpsLimits& l, RouteWorkspace* w) {

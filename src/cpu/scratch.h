@@ -27,8 +27,10 @@ struct ThreadScratch {
   Array<float> state;         // three states of [rows]{max, sum, out[head_dim]}
   Array<float> q;             // [rows][head_dim]
   Array<const Bf16*> pieces;  // cells or pieces of cells
-  Array<uint32_t> bins;
-  Array<uint64_t> candidates;
+  Array<uint64_t> ranks;      // [2 x scores]
+  Array<int32_t> index;       // [scores + 16]
+  Array<float> maxima;
+  SelectScratch select() const { return {ranks.data(), index.data(), maxima.data()}; }
 };
 
 // Of one (query tile, KV head) while it is routed, or of its partitions in dense attention.

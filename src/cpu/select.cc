@@ -1,63 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// Radix selection: one histogram over the high bits, then an exact choice inside one bin.
+// Selection: a lower bound of the last chosen score throws most of them away, the rest are ranked
+// exactly. Few scores, or scores without a useful bound, are all ranked.
 #include "cpu/select.h"
 
 #include <algorithm>
-#include <cstring>
+#include <functional>
+#include <limits>
 
 #include "spec/order.h"
 
 namespace hga::cpu {
 namespace {
 
-constexpr int kShift = 20;  // 12 of 32 key bits: sign, exponent, three bits of mantissa
+// Ascending order of these is the order of the law: larger key first, then smaller index.
+uint64_t RankOf(float score, int64_t index) {
+  return uint64_t{~spec::ScoreKey(score)} << 32 | static_cast<uint32_t>(index);
+}
 
-// The bin that holds the count-th best, and how many of it are needed.
-struct Cut {
-  uint32_t bin;
-  int needed;
-};
-
-Cut FindCut(const uint32_t* bins, int count) {
-  int above = 0;
-  for (int bin = kSelectBins - 1;; --bin) {
-    const int inside = static_cast<int>(bins[bin]);
-    if (above + inside >= count) return {static_cast<uint32_t>(bin), count - above};
-    above += inside;
+// Writes those of `ranks` [n], ascending by index, that are among the `count` first.
+void TakeFirst(const uint64_t* ranks, int64_t n, int count, uint64_t* scratch, int32_t* chosen) {
+  std::copy_n(ranks, n, scratch);
+  std::nth_element(scratch, scratch + count - 1, scratch + n);
+  const uint64_t last = scratch[count - 1];
+  for (int64_t i = 0; i < n; ++i) {
+    if (ranks[i] <= last) *chosen++ = static_cast<int32_t>(ranks[i]);
   }
+}
+
+// At least `count` scores are >= the count-th largest of the maxima of disjoint blocks.
+int64_t Candidates(const ScanKernels& kernels, const float* scores, int64_t n, int count,
+                   const SelectScratch& scratch, int32_t* index) {
+  const int64_t blocks = kernels.block_maxima(scores, n, scratch.maxima);
+  if (blocks < count) return n;
+  std::nth_element(scratch.maxima, scratch.maxima + count - 1, scratch.maxima + blocks,
+                   std::greater<float>());
+  const float bound = scratch.maxima[count - 1];
+  // NaN ranks as minus infinity but compares as nothing.
+  if (!(bound > -std::numeric_limits<float>::infinity())) return n;
+  return kernels.at_least(scores, n, bound, index);
 }
 
 }  // namespace
 
-void Select(const float* scores, int64_t n, int count, const SelectScratch& scratch,
-            int32_t* chosen) {
+void Select(const ScanKernels& kernels, const float* scores, int64_t n, int count,
+            const SelectScratch& scratch, int32_t* chosen) {
+  if (count <= 0) return;
   if (count >= n) {
     for (int64_t i = 0; i < n; ++i) chosen[i] = static_cast<int32_t>(i);
     return;
   }
-  if (count <= 0) return;
-  std::memset(scratch.bins, 0, sizeof(uint32_t) * kSelectBins);
-  for (int64_t i = 0; i < n; ++i) ++scratch.bins[spec::ScoreKey(scores[i]) >> kShift];
-  const Cut cut = FindCut(scratch.bins, count);
-
-  int sure = 0;
-  int64_t open = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t key = spec::ScoreKey(scores[i]);
-    const uint32_t bin = key >> kShift;
-    if (bin < cut.bin) continue;
-    if (bin > cut.bin) {
-      chosen[sure++] = static_cast<int32_t>(i);
-    } else {
-      // Ascending order of these is the order of the law: larger key first, then smaller index.
-      scratch.candidates[open++] = uint64_t{~key} << 32 | static_cast<uint32_t>(i);
-    }
+  uint64_t* ranks = scratch.ranks;
+  int32_t* index = scratch.index;
+  const int64_t few = Candidates(kernels, scores, n, count, scratch, index);
+  if (few == n) {
+    for (int64_t i = 0; i < n; ++i) ranks[i] = RankOf(scores[i], i);
+  } else {
+    for (int64_t i = 0; i < few; ++i) ranks[i] = RankOf(scores[index[i]], index[i]);
   }
-  uint64_t* c = scratch.candidates;
-  std::nth_element(c, c + cut.needed - 1, c + open);
-  for (int i = 0; i < cut.needed; ++i) chosen[sure + i] = static_cast<int32_t>(c[i]);
-  std::sort(chosen + sure, chosen + count);
-  std::inplace_merge(chosen, chosen + sure, chosen + count);
+  TakeFirst(ranks, few, count, ranks + few, chosen);
 }
 
 }  // namespace hga::cpu

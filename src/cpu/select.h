@@ -5,18 +5,20 @@
 
 #include <cstdint>
 
+#include "cpu/scan_kernels.h"
+
 namespace hga::cpu {
 
 // Scratch for Select over at most `n` scores.
 struct SelectScratch {
-  uint32_t* bins = nullptr;        // [kSelectBins]
-  uint64_t* candidates = nullptr;  // [n]
+  uint64_t* ranks = nullptr;  // [2 n]
+  int32_t* index = nullptr;   // [n + 16]
+  float* maxima = nullptr;    // [n / 16 + 16]
 };
-inline constexpr int kSelectBins = 4096;
 
 // Writes the indices of the `count` best of scores[0..n) ascending; count <= n.
-void Select(const float* scores, int64_t n, int count, const SelectScratch& scratch,
-            int32_t* chosen);
+void Select(const ScanKernels& kernels, const float* scores, int64_t n, int count,
+            const SelectScratch& scratch, int32_t* chosen);
 
 }  // namespace hga::cpu
 

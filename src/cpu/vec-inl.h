@@ -48,12 +48,13 @@ HWY_INLINE VF LoadFloat(DF d, const hwy::float16_t* p) {
 // E4M3 / 256: the exponent field moved under an f16's bias. Subnormals come out exact; NaN is
 // refused when weights are loaded and can't arise in summaries.
 HWY_INLINE VF LoadFloat(DF d, const Fp8* p) {
-  const hn::Rebind<uint8_t, DF> d8;
+  const hn::Rebind<int8_t, DF> d8;
   const hn::Rebind<uint16_t, DF> du16;
   const hn::Rebind<int16_t, DF> di16;
   const hn::Rebind<hwy::float16_t, DF> df16;
-  const auto wide = hn::ShiftLeft<8>(hn::PromoteTo(du16, hn::LoadU(d8, p)));
-  const auto moved = hn::BitCast(du16, hn::ShiftRight<1>(hn::BitCast(di16, wide)));
+  // Sign-extended, the sign already stands where an f16 has it; its copy below must go.
+  const auto wide = hn::PromoteTo(di16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p)));
+  const auto moved = hn::BitCast(du16, hn::ShiftLeft<7>(wide));
   return hn::PromoteTo(d, hn::BitCast(df16, hn::And(moved, hn::Set(du16, uint16_t{0xBFFF}))));
 }
 
