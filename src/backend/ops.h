@@ -85,13 +85,13 @@ struct RotateParams {
 // rows; element type by the rule's summary_dtype (Fp8 with a power-of-two scale per vector, or
 // Bf16 with scales of 1). Strides in elements (means for the scales).
 struct SummaryView {
-  void* keys = nullptr;                 // [kv_heads][key_stride]: KeyMeanElements
-  float* key_scales = nullptr;          // [kv_heads][key_means]
-  void* values = nullptr;               // [kv_heads][value_means][head_dim]; null without tail
-  float* value_scales = nullptr;        // [kv_heads][value_means]
-  void* chunk_keys = nullptr;           // [kv_heads][chunk_key_stride]; null without a first level
-  float* chunk_key_scales = nullptr;    // [kv_heads][chunk_key_means]
-  void* chunk_values = nullptr;         // [kv_heads][chunks][head_dim]; null without both beam and tail
+  void* keys = nullptr;               // [kv_heads][key_stride]: KeyMeanElements
+  float* key_scales = nullptr;        // [kv_heads][key_means]
+  void* values = nullptr;             // [kv_heads][value_means][head_dim]; null without tail
+  float* value_scales = nullptr;      // [kv_heads][value_means]
+  void* chunk_keys = nullptr;         // [kv_heads][chunk_key_stride]; null without a first level
+  float* chunk_key_scales = nullptr;  // [kv_heads][chunk_key_means]
+  void* chunk_values = nullptr;  // [kv_heads][chunks][head_dim]; null without both beam and tail
   float* chunk_value_scales = nullptr;  // [kv_heads][chunks]
   int64_t key_means = 0;                // capacity per KV head; a multiple of 16
   int64_t value_means = 0;              // capacity
@@ -148,10 +148,10 @@ struct ScoreParams {
   int64_t first_position = 0;
   int queries = 0;
   SummaryView summaries;
-  // [queries][selectors][groups], from the query's first candidate group; minus infinity outside the
-  // beam; entries past the query's candidates are not written.
+  // [queries][selectors][groups], from the query's first candidate group; minus infinity outside
+  // the beam; entries past the query's candidates are not written.
   float* scores = nullptr;
-  int64_t groups = 0;       // stride: at least the candidate groups of the last query
+  int64_t groups = 0;  // stride: at least the candidate groups of the last query
 };
 
 // Step 6: the `count` best of `n` scores, ascending by index. Pure, bit-equal on every backend.
