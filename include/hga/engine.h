@@ -80,6 +80,7 @@ struct AttentionStats {
   Sums routed;            // without dense layers
   int64_t queries = 0;    // tokens fed
   double bytes_read = 0;  // K/V, summaries and samples read by attention (a cell read once a span)
+  double flops = 0;       // multiply-adds times two of scores, sums of values, scan and tail
 };
 
 class Model;  // opaque: weights and their computation

@@ -185,6 +185,7 @@ void SequenceAttention::CountFixed(int layer, int64_t first_position, int querie
           static_cast<double>(BytesOfTokens(visible, shape_.head_dim)) * shape_.kv_heads;
     }
   }
+  stats_.flops += 4.0 * sums.visible * shape_.queries_per_kv() * shape_.head_dim;
   const auto add = [&sums](AttentionStats::Sums* to) {
     to->context += sums.context;
     to->visible += sums.visible;
@@ -233,6 +234,12 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
     stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
   }
   sums.fetched = sums.context * share / shape_.kv_heads;
+  stats_.flops += 4.0 * sums.visible * shape_.queries_per_kv() * shape_.head_dim;
+  if (spec::NeedsSummaries(rule)) {
+    const double means = 1.0 / rule.key_span + (rule.tail ? 1.0 / rule.value_span : 0.0);
+    stats_.flops += 2.0 * means * static_cast<double>(range.size()) * p.queries * shape_.heads *
+                    shape_.head_dim;
+  }
   stats_.bytes_read += static_cast<double>(LayerSummaries::BytesPerToken(rule, shape_)) *
                        static_cast<double>(range.size());
   for (AttentionStats::Sums* to : {&stats_.all, &stats_.routed}) {

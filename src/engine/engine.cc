@@ -208,7 +208,6 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
     parts.push_back(
         {&s.history_, &s.attention_, item.tokens, s.length_, item.wanted, item.logits.data()});
-    transformer_.stage(Stage::kAttention).flops += transformer_.AttentionFlops(parts.back());
   }
   transformer_.Forward(*ops_, scratch_, parts, tap);
   for (const BatchItem& item : items) {
@@ -259,7 +258,7 @@ std::vector<Engine::StageTime> EngineImpl::stage_times() const {
   std::vector<StageTime> times;
   for (int s = 0; s < static_cast<int>(Stage::kCount); ++s) {
     const StageSum& sum = const_cast<EngineImpl*>(this)->transformer_.stage(static_cast<Stage>(s));
-    times.push_back({kNames[s], sum.seconds, sum.flops, 0});
+    times.push_back({kNames[s], sum.seconds, sum.flops, sum.bytes});
   }
   return times;
 }

@@ -24,8 +24,14 @@ class Timer {
   std::chrono::steady_clock::time_point start_;
 };
 
-double Flops(double rows, const WeightView& w) {
-  return 2.0 * rows * static_cast<double>(w.rows) * static_cast<double>(w.cols);
+double Elements(const WeightView& w) {
+  return static_cast<double>(w.rows) * static_cast<double>(w.cols);
+}
+
+// The work of `rows` rows through a weight that is read `reads` times.
+void Count(StageSum& sum, double rows, const WeightView& w, double reads = 1) {
+  sum.flops += 2.0 * rows * Elements(w);
+  sum.bytes += reads * Elements(w) * BytesOf(w.dtype);
 }
 
 template <class T>
@@ -71,21 +77,6 @@ void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
   }
   Timer timer(stage(Stage::kHead));
   Logits(ops, items);
-}
-
-// Multiply-adds times two of the layers that keep dense attention.
-double Transformer::AttentionFlops(const TransformerItem& item) const {
-  double pairs = 0;
-  for (size_t t = 0; t < item.tokens.size(); ++t) {
-    pairs += static_cast<double>(item.first_position) + static_cast<double>(t) + 1;
-  }
-  double flops = 0;
-  for (int layer = 0; layer < config_.layers; ++layer) {
-    if (item.attention->config().KindOf(layer) == LayerKind::kDense) {
-      flops += 4.0 * pairs * config_.heads * config_.head_dim;
-    }
-  }
-  return flops;
 }
 
 void Transformer::Embed(std::span<const TransformerItem> items) {
@@ -147,7 +138,7 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
   const int hidden = config_.hidden, q_width = config_.q_width(), kv_width = config_.kv_width();
   {
     Timer timer(stage(Stage::kLinear));
-    stage(Stage::kLinear).flops += Flops(rows_, w.q) + Flops(rows_, w.k) + Flops(rows_, w.v);
+    for (const WeightView* view : {&w.q, &w.k, &w.v}) Count(stage(Stage::kLinear), rows_, *view);
     NormRows(ops, x_.data(), w.input_norm, rows_, h_.data());
     const LinearParams jobs[] = {
         {h_.data(), hidden, rows_, w.q, q_.data(), q_width, false},
@@ -189,15 +180,19 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
       const int n = static_cast<int>(item.tokens.size());
       const float* q = q_.data() + row * q_width;
       float* out = out_.data() + row * q_width;
+      const AttentionStats before = item.attention->stats();
       item.attention->Close(ops, *item.history, layer, item.first_position,
                             item.first_position + n);
       item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out);
+      StageSum& sum = stage(Stage::kAttention);
+      sum.flops += item.attention->stats().flops - before.flops;
+      sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
       if (tap) tap(layer, i, q, out);
       row += n;
     }
   }
   Timer timer(stage(Stage::kLinear));
-  stage(Stage::kLinear).flops += Flops(rows_, w.o);
+  Count(stage(Stage::kLinear), rows_, w.o);
   const LinearParams job = {out_.data(), q_width, rows_, w.o, x_.data(), hidden, true};
   ops.Linear({&job, 1});
 }
@@ -221,9 +216,11 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
     p.down = w.down.data();
     p.y = x_.data();
     ops.Experts(p);
-    stage(Stage::kExperts).flops +=
-        Flops(rows_, w.router) +
-        3 * Flops(double{1} * rows_ * config_.experts_per_token, w.gate[0]);
+    StageSum& sum = stage(Stage::kExperts);
+    Count(sum, rows_, w.router);
+    const double choices = static_cast<double>(rows_) * config_.experts_per_token;
+    const double touched = std::min<double>(config_.experts, choices);
+    for (const auto* views : {&w.gate, &w.up, &w.down}) Count(sum, choices, (*views)[0], touched);
     return;
   }
   const int width = config_.intermediate;
@@ -235,7 +232,9 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
   ops.Silu({gate, up, gate, int64_t{rows_} * width});
   const LinearParams down = {gate, width, rows_, w.down[0], x_.data(), hidden, true};
   ops.Linear({&down, 1});
-  stage(Stage::kExperts).flops += 3 * Flops(rows_, w.gate[0]);
+  for (const auto* views : {&w.gate, &w.up, &w.down}) {
+    Count(stage(Stage::kExperts), rows_, (*views)[0]);
+  }
 }
 
 void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
@@ -251,7 +250,7 @@ void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
       float* h = h_.data() + first * hidden;
       NormRows(ops, x_.data() + first * hidden, weights_.final_norm(), wanted, h);
       jobs.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
-      stage(Stage::kHead).flops += Flops(wanted, head);
+      Count(stage(Stage::kHead), wanted, head);
     }
     row += n;
   }

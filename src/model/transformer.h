@@ -35,6 +35,7 @@ enum class Stage { kEmbed, kLinear, kAttention, kExperts, kHead, kCount };
 struct StageSum {
   double seconds = 0;
   double flops = 0;
+  double bytes = 0;  // weights once a call; of attention what AttentionStats counts
 };
 
 // Move-only. Owns weights and activations; sequences come with each call.
@@ -54,7 +55,6 @@ class Transformer {
                const AttentionTap& tap);
 
   StageSum& stage(Stage s) { return stages_[static_cast<size_t>(s)]; }
-  double AttentionFlops(const TransformerItem& item) const;
 
  private:
   void Embed(std::span<const TransformerItem> items);
