@@ -21,6 +21,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -177,19 +178,28 @@ const char* CoreTypeFor(const std::string& isa) {
 }
 
 // Starts this program as `hga bench --roof` with `core` and gives what it writes to stdout.
-Result<std::string> RunChild(const char* core, int threads) {
+Result<std::string> RunChild(const char* core, const std::string& isa, int threads) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return IoError("pipe: " + std::string(strerror(errno)));
   const std::string setting = fmt::format("{}={}", kCoreVariable, core);
   std::vector<char*> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     // Options given through the environment are this process's, not the child's.
-    if (std::strncmp(*entry, "HGA_", 4) != 0) environment.push_back(*entry);
+    const std::string_view text(*entry);
+    const bool ours = text.starts_with("HGA_") || text.starts_with(kCoreVariable);
+    if (!ours) environment.push_back(*entry);
   }
   environment.push_back(const_cast<char*>(setting.c_str()));
   environment.push_back(nullptr);
-  std::vector<std::string> words = {
-      "hga", "bench", "--roof", "--threads", fmt::format("{}", threads), "-o", "json"};
+  std::vector<std::string> words = {"hga",
+                                    "bench",
+                                    "--roof",
+                                    "--threads",
+                                    fmt::format("{}", threads),
+                                    "-o",
+                                    "json",
+                                    "--isa",
+                                    isa.empty() ? "auto" : isa};
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -225,8 +235,11 @@ Roof MeasureRoofHere(int threads) {
 
 Result<Roof> MeasureRoof(const std::string& isa, int threads) {
   const char* core = CoreTypeFor(isa);
-  if (core == nullptr || std::getenv(kCoreVariable) != nullptr) return MeasureRoofHere(threads);
-  HGA_ASSIGN_OR_RETURN(const std::string output, RunChild(core, threads));
+  const char* loaded = std::getenv(kCoreVariable);
+  if (core == nullptr || (loaded != nullptr && std::strcmp(core, loaded) == 0)) {
+    return MeasureRoofHere(threads);
+  }
+  HGA_ASSIGN_OR_RETURN(const std::string output, RunChild(core, isa, threads));
   const auto json = nlohmann::json::parse(output, nullptr, /*allow_exceptions=*/false);
   const auto number = [&](const char* name) {
     return json.is_object() && json.contains(name) && json[name].is_number()

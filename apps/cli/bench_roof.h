@@ -17,8 +17,8 @@ struct Roof {
 
 // Takes about two seconds. `isa` as --isa: OpenBLAS is held to the same instruction set. OpenBLAS
 // fixes its kernels when it is loaded, and not always the best ones of the machine: so the
-// measurement runs in a process of its own with OPENBLAS_CORETYPE set (a value set by the user is
-// kept, and then measured here). threads >= 1.
+// measurement runs in a process of its own with OPENBLAS_CORETYPE set, unless it is so already.
+// threads >= 1.
 Result<Roof> MeasureRoof(const std::string& isa, int threads);
 
 // The measurement itself, with OpenBLAS as it was loaded.
