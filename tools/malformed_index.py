@@ -221,7 +221,7 @@ def caches(corpus):
     link = base / "snapshots" / COMMIT / FILE
     link.unlink()
     os.symlink("../../../models--org--other/blobs/f00d", link)
-    for name, model in (("dots", "../model"), ("three-parts", "a/b/c"), ("blank", "org/my model"),
+    for name, model in (("dots", "../no-such-model"), ("three-parts", "a/b/c"), ("blank", "org/my model"),
                         ("empty-name", "org/"), ("nothing", " "), ("long", "o" * 200)):
         cache(f"id-{name}", "No such file", model=model)
     cache("id-ansi", "\\x1B[31m", model="\x1b[31m")
