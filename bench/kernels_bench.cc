@@ -38,7 +38,7 @@ std::unique_ptr<Ops> Open(int rows, int64_t context) {
 }
 
 // rows x cols -> outputs with FP8 weights, one thread.
-void BM_LinearFp8(benchmark::State& state) {
+void LinearFp8(benchmark::State& state) {
   const int64_t rows = state.range(0), cols = state.range(1), outputs = state.range(2);
   auto ops = Open(static_cast<int>(rows), 64);
   const std::vector<float> x = Random(static_cast<size_t>(rows * cols), 1);
@@ -61,7 +61,7 @@ void BM_LinearFp8(benchmark::State& state) {
 }
 
 // The same product of widened weights by OpenBLAS: the roof of the rows above.
-void BM_OpenBlas(benchmark::State& state) {
+void OpenBlas(benchmark::State& state) {
   const int rows = static_cast<int>(state.range(0)), cols = static_cast<int>(state.range(1));
   const int outputs = static_cast<int>(state.range(2));
   const std::vector<float> x = Random(static_cast<size_t>(rows) * static_cast<size_t>(cols), 1);
@@ -82,8 +82,8 @@ void Shapes(benchmark::internal::Benchmark* b) {
     b->Args({rows, 128, 384})->Args({rows, 2048, 4096})->Args({rows, 768, 2048});
   }
 }
-BENCHMARK(BM_LinearFp8)->Apply(Shapes);
-BENCHMARK(BM_OpenBlas)->Apply(Shapes);
+BENCHMARK(LinearFp8)->Apply(Shapes);
+BENCHMARK(OpenBlas)->Apply(Shapes);
 
 // K/V of one layer, 2 KV heads of 128, and what attention needs to see it.
 struct History {
@@ -124,7 +124,7 @@ void Report(benchmark::State& state, double flops, double bytes) {
 }
 
 // Attention of `queries` queries after `context` tokens, 8 heads over 2 KV heads of 128.
-void BM_AttendDense(benchmark::State& state) {
+void AttendDense(benchmark::State& state) {
   const int queries = static_cast<int>(state.range(0));
   const int64_t context = state.range(1);
   auto ops = Open(queries, context);
@@ -137,10 +137,10 @@ void BM_AttendDense(benchmark::State& state) {
   Report(state, 4.0 * 1024 * queries * static_cast<double>(context),
          1024.0 * static_cast<double>(context));
 }
-BENCHMARK(BM_AttendDense)->Args({256, 4096})->Args({256, 16384})->Args({1, 4096})->Args({1, 65536});
+BENCHMARK(AttendDense)->Args({256, 4096})->Args({256, 16384})->Args({1, 4096})->Args({1, 65536});
 
 // A sample of 1,024 cells.
-void BM_AttendSampled(benchmark::State& state) {
+void AttendSampled(benchmark::State& state) {
   const int64_t context = state.range(0);
   auto ops = Open(1, context);
   const History history(context);
@@ -155,10 +155,10 @@ void BM_AttendSampled(benchmark::State& state) {
   const double tokens = 8192 + 704;
   Report(state, 4.0 * 1024 * tokens, 1024 * tokens);
 }
-BENCHMARK(BM_AttendSampled)->Arg(65536)->Arg(262144);
+BENCHMARK(AttendSampled)->Arg(65536)->Arg(262144);
 
 // Scan, selection and tail of `default`; GB/s counts the summaries once.
-void BM_Route(benchmark::State& state) {
+void RouteQueries(benchmark::State& state) {
   const int queries = static_cast<int>(state.range(0));
   const int64_t context = state.range(1), means = context / 4, values = context / 16;
   auto ops = Open(queries, context);
@@ -191,7 +191,7 @@ void BM_Route(benchmark::State& state) {
   Report(state, 2.0 * 1024 * queries * static_cast<double>(means + values),
          2.0 * 132 * static_cast<double>(means + values));
 }
-BENCHMARK(BM_Route)->Args({1, 65536})->Args({256, 65536})->Args({256, 16384});
+BENCHMARK(RouteQueries)->Args({1, 65536})->Args({256, 65536})->Args({256, 16384});
 
 }  // namespace
 }  // namespace hga

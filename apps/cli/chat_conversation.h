@@ -19,7 +19,7 @@ namespace hga::cli {
 // K/V of the longest common beginning and only the rest is fed.
 class Conversation {
  public:
-  explicit Conversation(ChatMl chat) : chat_(std::move(chat)) {}
+  explicit Conversation(ChatMl chat) : chat_(chat) {}
 
   Status SetSystem(std::string_view text);  // "" removes it
   Status AddUser(std::string_view text);    // begins a turn

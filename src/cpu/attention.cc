@@ -15,7 +15,6 @@ namespace hga::cpu {
 namespace {
 
 using spec::kCell;
-using spec::kChunk;
 
 // A state laid out in `memory`: [rows] max, [rows] sum, [rows][dim] out.
 SoftmaxState StateAt(float* memory, int64_t rows) {
