@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "cpu/cpu_backend.h"
 #include "engine/engine_impl.h"
+#include "model/model_info.h"
 
 namespace hga {
 namespace {
@@ -61,24 +62,10 @@ Result<std::unique_ptr<Engine>> Engine::OpenDummy(const std::string& directory,
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, OpenBackend(options));
   HGA_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(directory));
   HGA_ASSIGN_OR_RETURN(ModelWeights weights, ModelWeights::Random(config, seed));
-  ModelInfo info;
+  ModelInfo info = InfoOf(config);
   info.directory = directory;
-  info.family = FamilyName(config.family);
   info.weight_format = config.fp8_block_rows > 0 ? "fp8-e4m3 128x128 (random)" : "bf16 (random)";
-  info.layers = config.layers;
-  info.hidden = config.hidden;
-  info.heads = config.heads;
-  info.kv_heads = config.kv_heads;
-  info.head_dim = config.head_dim;
-  info.vocab = config.vocab;
-  info.experts = config.experts;
-  info.experts_per_token = config.experts_per_token;
-  info.ffn_width = config.experts > 0 ? config.moe_intermediate : config.intermediate;
-  info.tied_embeddings = config.tied;
-  info.rope_theta = config.rope_theta;
-  info.max_position = config.max_position;
   info.weight_bytes = weights.bytes();
-  info.eos_ids = config.eos_ids;
   return Finish(std::move(info), nullptr, options, std::move(config), std::move(weights),
                 std::move(ops));
 }

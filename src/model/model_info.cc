@@ -12,6 +12,7 @@
 #include "model/checkpoint.h"
 #include "model/hf_cache.h"
 #include "model/model_config.h"
+#include "model/model_info.h"
 
 namespace hga {
 namespace {
@@ -36,27 +37,13 @@ std::string WeightFormat(const ModelConfig& config, const Checkpoint& checkpoint
 
 ModelInfo MakeInfo(const ModelConfig& config, const Checkpoint& checkpoint,
                    const TensorTotals& totals) {
-  ModelInfo info;
+  ModelInfo info = InfoOf(config);
   info.directory = checkpoint.directory();
-  info.family = FamilyName(config.family);
   info.weight_format = WeightFormat(config, checkpoint);
-  info.layers = config.layers;
-  info.hidden = config.hidden;
-  info.heads = config.heads;
-  info.kv_heads = config.kv_heads;
-  info.head_dim = config.head_dim;
-  info.vocab = config.vocab;
-  info.experts = config.experts;
-  info.experts_per_token = config.experts_per_token;
-  info.ffn_width = config.experts > 0 ? config.moe_intermediate : config.intermediate;
-  info.tied_embeddings = config.tied;
-  info.rope_theta = config.rope_theta;
-  info.max_position = config.max_position;
   info.parameters = totals.parameters;
   info.weight_bytes = totals.weight_bytes;
   info.tensors = static_cast<int64_t>(checkpoint.tensors().size());
   info.shards = checkpoint.shards();
-  info.eos_ids = config.eos_ids;
   return info;
 }
 
@@ -128,6 +115,25 @@ Result<std::string> ResolveModel(const std::string& model, const std::string& re
                     Quoted(model)));
   }
   return ResolveInCache(cache, model, revision);
+}
+
+ModelInfo InfoOf(const ModelConfig& config) {
+  ModelInfo info;
+  info.family = FamilyName(config.family);
+  info.layers = config.layers;
+  info.hidden = config.hidden;
+  info.heads = config.heads;
+  info.kv_heads = config.kv_heads;
+  info.head_dim = config.head_dim;
+  info.vocab = config.vocab;
+  info.experts = config.experts;
+  info.experts_per_token = config.experts_per_token;
+  info.ffn_width = config.experts > 0 ? config.moe_intermediate : config.intermediate;
+  info.tied_embeddings = config.tied;
+  info.rope_theta = config.rope_theta;
+  info.max_position = config.max_position;
+  info.eos_ids = config.eos_ids;
+  return info;
 }
 
 }  // namespace hga
