@@ -11,5 +11,8 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
+# SHA-256 only.
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 # The measured roof of float32 matrix products in `hga bench` and bench/; kernels do not call it.
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)

@@ -6,7 +6,8 @@ set -euo pipefail
 build_packages=(
   build-essential cmake ninja-build pkg-config ccache
   libhwy-dev libopenblas-serial-dev libcli11-dev libpcre2-dev libutf8proc-dev
-  libsimdjson-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libxxhash-dev libedit-dev python3
+  libsimdjson-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libxxhash-dev
+  liburing-dev libssl-dev libedit-dev python3
 )
 # On top of those: unit tests, Python tests, static checks, sanitizers, fuzzing and benchmarks.
 test_packages=(

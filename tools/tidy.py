@@ -53,6 +53,8 @@ LIBRARIES = {
     "utf8proc": (r"utf8proc", {"model"}),
     "fmt": (r"fmt/", set(SRC_ROOMS) | {"apps"}),
     "xxhash": (r"xxhash", {"base", "store", "model"}),
+    "liburing": (r"liburing", {"store"}),
+    "openssl": (r"openssl/", {"store", "model"}),
     "cli11": (r"CLI/", {"apps"}),
     "spdlog": (r"spdlog/", {"apps"}),
     "editline": (r"histedit|editline", {"apps"}),

@@ -10,14 +10,9 @@
 #include "base/dtype.h"
 #include "base/memory.h"
 #include "hga/status.h"
+#include "store/record.h"
 
 namespace hga {
-
-struct HistoryShape {
-  int layers = 0;
-  int kv_heads = 0;
-  int head_dim = 0;
-};
 
 // Move-only. Room for `capacity` tokens is reserved as address space; a record takes memory when
 // its first token is written.

@@ -99,8 +99,8 @@ Result<std::unique_ptr<IoBackend>> OpenIo(IoChoice choice, int depth, std::strin
 // The file system a directory is on: "ext4", "xfs", "tmpfs", ... or its number in hexadecimal.
 struct FileSystemFacts {
   std::string name;
-  bool in_memory = false;    // tmpfs, ramfs: no disk at all
-  int64_t free_bytes = 0;    // for this user
+  bool in_memory = false;  // tmpfs, ramfs: no disk at all
+  int64_t free_bytes = 0;  // for this user
   int64_t total_bytes = 0;
 };
 Result<FileSystemFacts> FactsOf(const std::string& directory);
