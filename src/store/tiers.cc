@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Setting up what sequences share.
+#include "store/tiers.h"
+
+#include <fmt/format.h>
+
+namespace hga {
+
+Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
+                                               const TierOptions& options,
+                                               std::unique_ptr<IoBackend> io) {
+  std::unique_ptr<KvTiers> tiers(new KvTiers);
+  tiers->options_ = options;
+  tiers->io_ = std::move(io);
+  if (options.slots > 0) {
+    HGA_ASSIGN_OR_RETURN(tiers->pool_, CellPool::Make(CellBytes(shape), options.slots));
+  }
+  HGA_ASSIGN_OR_RETURN(
+      tiers->transfers_,
+      Transfers::Make(tiers->io_.get(), shape, options.single_buffers, options.whole_buffers));
+  return tiers;
+}
+
+KvTiers::~KvTiers() = default;
+
+Status KvTiers::TakeDisk(int64_t bytes) {
+  if (options_.disk_bytes > 0 && disk_used_ + bytes > options_.disk_bytes) {
+    return ResourceExhausted(
+        fmt::format("{}: the record files have {} bytes, {} more exceed the quota of {}",
+                    options_.directory, disk_used_, bytes, options_.disk_bytes));
+  }
+  disk_used_ += bytes;
+  return OkStatus();
+}
+
+}  // namespace hga
