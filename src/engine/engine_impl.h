@@ -18,11 +18,14 @@ class EngineImpl;
 
 class SequenceImpl final : public Sequence {
  public:
-  SequenceImpl(EngineImpl* engine, KvHistory history, SequenceAttention attention)
-      : engine_(engine), history_(std::move(history)), attention_(std::move(attention)) {}
+  SequenceImpl(EngineImpl* engine, std::unique_ptr<KvHistory> history, SequenceAttention attention)
+      : engine_(engine), history_(std::move(history)), attention_(std::move(attention)) {
+    tokens_.reserve(static_cast<size_t>(history_->capacity()));
+  }
 
-  int64_t length() const override { return length_; }
-  int64_t capacity() const override { return history_.capacity(); }
+  int64_t length() const override { return history_->length(); }
+  int64_t capacity() const override { return history_->capacity(); }
+  std::span<const int32_t> tokens() const override { return tokens_; }
   const AttentionConfig& attention() const override { return attention_.config(); }
   const AttentionStats& stats() const override { return attention_.stats(); }
   void ResetStats() override { attention_.ResetStats(); }
@@ -35,20 +38,21 @@ class SequenceImpl final : public Sequence {
  private:
   friend class EngineImpl;
   EngineImpl* engine_;
-  KvHistory history_;
+  std::unique_ptr<KvHistory> history_;
   SequenceAttention attention_;
-  int64_t length_ = 0;
+  std::vector<int32_t> tokens_;  // [length]
 };
 
 class EngineImpl final : public Engine {
  public:
   EngineImpl(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<Ops> ops,
-             Transformer transformer, int span)
+             Transformer transformer, const EngineOptions& options)
       : info_(std::move(info)),
         tokenizer_(std::move(tokenizer)),
         ops_(std::move(ops)),
         transformer_(std::move(transformer)),
-        span_(span) {}
+        span_(options.span),
+        kv_(options.kv) {}
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override;
@@ -57,6 +61,10 @@ class EngineImpl final : public Engine {
   int span() const override { return span_; }
   Result<std::unique_ptr<Sequence>> NewSequence(const AttentionConfig& attention,
                                                 int64_t capacity) override;
+  Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
+                                                const AttentionConfig& attention,
+                                                int64_t capacity) override;
+  KvStats kv_stats() const override;
   Status Forward(std::span<const BatchItem> items) override;
   Status Feed(Sequence& sequence, std::span<const int32_t> tokens, LogitsWanted wanted,
               std::span<float> logits,
@@ -68,15 +76,25 @@ class EngineImpl final : public Engine {
   std::vector<StageTime> stage_times() const override;
   void ResetStageTimes() override;
 
-  // Activations, for the span; scratch follows with the first sequence.
+  // Activations, for the span; scratch follows with the first sequence. Opens the disk tier.
   Status Prepare();
   // Grows scratch to sequences of `capacity` tokens under `attention`.
   Status PrepareFor(const AttentionConfig& attention, int64_t capacity);
   Status SetAttention(SequenceImpl& sequence, const AttentionConfig& config);
+  Status Truncate(SequenceImpl& sequence, int64_t length);
 
  private:
   Status Check(const BatchItem& item) const;
   Status Run(std::span<const BatchItem> items, const AttentionTap& tap);
+  Status RunOnce(std::span<const BatchItem> items, const AttentionTap& tap,
+                 SequenceImpl** failed);
+  Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
+  // engine_kv.cc
+  Status OpenTiers();
+  Result<std::unique_ptr<KvHistory>> MakeHistory(const AttentionConfig& attention,
+                                                 int64_t capacity, Durability durability,
+                                                 int file);
+  Status Recover(SequenceImpl& sequence);
 
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -84,6 +102,11 @@ class EngineImpl final : public Engine {
   Transformer transformer_;
   AttentionScratch scratch_;
   int span_;
+  KvOptions kv_;
+  std::string io_note_;
+  std::unique_ptr<KvTiers> tiers_;  // null: all K/V in memory, no sessions
+  int64_t recomputed_tokens_ = 0;
+  std::vector<TransformerItem> parts_;  // of the batch under way
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;
 };

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "spec/layout.h"
+
 namespace hga {
 namespace {
 
@@ -62,8 +64,8 @@ Status Transformer::Prepare(int rows) {
   return OkStatus();
 }
 
-void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
-                          std::span<const TransformerItem> items, const AttentionTap& tap) {
+Status Transformer::Forward(Ops& ops, AttentionScratch& scratch,
+                            std::span<const TransformerItem> items, const AttentionTap& tap) {
   rows_ = 0;
   for (const TransformerItem& item : items) rows_ += static_cast<int>(item.tokens.size());
   {
@@ -72,11 +74,12 @@ void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
     Angles(items);
   }
   for (int layer = 0; layer < config_.layers; ++layer) {
-    AttentionBlock(ops, scratch, layer, items, tap);
+    HGA_RETURN_IF_ERROR(AttentionBlock(ops, scratch, layer, items, tap));
     FeedForward(ops, weights_.layers()[static_cast<size_t>(layer)]);
   }
   Timer timer(stage(Stage::kHead));
   Logits(ops, items);
+  return OkStatus();
 }
 
 void Transformer::Embed(std::span<const TransformerItem> items) {
@@ -132,8 +135,9 @@ void Transformer::NormRows(Ops& ops, const float* x, const float* weight, int ro
   ops.Norm(p);
 }
 
-void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
-                                 std::span<const TransformerItem> items, const AttentionTap& tap) {
+Status Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
+                                   std::span<const TransformerItem> items,
+                                   const AttentionTap& tap) {
   const LayerWeights& w = weights_.layers()[static_cast<size_t>(layer)];
   const int hidden = config_.hidden, q_width = config_.q_width(), kv_width = config_.kv_width();
   {
@@ -181,9 +185,15 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
       const float* q = q_.data() + row * q_width;
       float* out = out_.data() + row * q_width;
       const AttentionStats before = item.attention->stats();
-      item.attention->Close(ops, *item.history, layer, item.first_position,
-                            item.first_position + n);
-      item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out);
+      const int64_t end = item.first_position + n;
+      failed_item_ = i;
+      item.attention->Close(ops, *item.history, layer, item.first_position, end);
+      for (int64_t chunk = item.first_position / spec::kChunk; chunk < end / spec::kChunk;
+           ++chunk) {
+        item.history->Close(layer, chunk);
+      }
+      HGA_RETURN_IF_ERROR(item.attention->Attend(ops, scratch, *item.history, layer, q,
+                                                 item.first_position, n, out));
       StageSum& sum = stage(Stage::kAttention);
       sum.flops += item.attention->stats().flops - before.flops;
       sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
@@ -195,6 +205,7 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
   Count(stage(Stage::kLinear), rows_, w.o);
   const LinearParams job = {out_.data(), q_width, rows_, w.o, x_.data(), hidden, true};
   ops.Linear({&job, 1});
+  return OkStatus();
 }
 
 void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {

@@ -10,34 +10,44 @@
 
 namespace hga {
 
-Result<CellPool> CellPool::Make(int64_t cell_bytes, int64_t slots) {
-  if (slots < 1 || slots > std::numeric_limits<SlotId>::max()) {
-    return InvalidArgument(fmt::format("a pool of {} slots; allowed are 1 to {}", slots,
-                                       std::numeric_limits<SlotId>::max()));
+Status CellPool::AddSlots(int64_t slots) {
+  constexpr int64_t kMost = std::numeric_limits<SlotId>::max();
+  if (slots < 0 || slots > kMost - limit_) {
+    return ResourceExhausted(
+        fmt::format("{} slots and {} more; allowed are {}", limit_, slots, kMost));
   }
-  CellPool pool;
-  pool.cell_bytes_ = cell_bytes;
-  HGA_ASSIGN_OR_RETURN(pool.memory_,
-                       Array<std::byte>::Make(static_cast<size_t>(cell_bytes * slots)));
-  pool.info_.resize(static_cast<size_t>(slots));
-  pool.free_ = slots;
-  return pool;
+  while (static_cast<int64_t>(segments_.size()) * kSegment < limit_ + slots) {
+    HGA_ASSIGN_OR_RETURN(Array<std::byte> segment,
+                         Array<std::byte>::Make(static_cast<size_t>(kSegment * cell_bytes_)));
+    segments_.push_back(std::move(segment));
+  }
+  limit_ += slots;
+  info_.resize(std::max(info_.size(), static_cast<size_t>(limit_)));
+  return OkStatus();
+}
+
+void CellPool::RemoveSlots(int64_t slots) {
+  HGA_CHECK(slots <= limit_);
+  limit_ -= slots;
+  while (taken_ > limit_ && oldest_ != kNoSlot) {
+    ++evictions_;
+    Free(oldest_);
+  }
 }
 
 std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
   SlotId slot = kNoSlot;
-  if (first_free_ != kNoSlot) {
+  if (taken_ < limit_ && first_free_ != kNoSlot) {
     slot = first_free_;
     first_free_ = at(slot).after;
-    --free_;
-  } else if (fresh_ < slots()) {
+    ++taken_;
+  } else if (taken_ < limit_) {
     slot = static_cast<SlotId>(fresh_++);
-    --free_;
+    ++taken_;
   } else if (oldest_ != kNoSlot) {
     slot = oldest_;
     Unlist(slot);
-    *at(slot).holder.cell = nullptr;
-    *at(slot).holder.slot = kNoSlot;
+    Empty(slot);
     ++evictions_;
   } else {
     return std::nullopt;
@@ -64,16 +74,22 @@ void CellPool::Free(SlotId slot) {
   Info& info = at(slot);
   HGA_CHECK(info.state != State::kFree);
   if (info.listed) Unlist(slot);
-  *info.holder.cell = nullptr;
-  *info.holder.slot = kNoSlot;
-  info.holder = {};
+  Empty(slot);
   info.state = State::kFree;
   info.pins = 0;
   info.unsaved = false;
   ++info.generation;
   info.after = first_free_;
   first_free_ = slot;
-  ++free_;
+  --taken_;
+}
+
+// The holder loses the slot.
+void CellPool::Empty(SlotId slot) {
+  SlotHolder& holder = at(slot).holder;
+  *holder.cell = nullptr;
+  *holder.slot = kNoSlot;
+  holder = {};
 }
 
 void CellPool::Pin(SlotId slot) {

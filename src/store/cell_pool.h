@@ -3,6 +3,7 @@
 #ifndef HGA_STORE_CELL_POOL_H_
 #define HGA_STORE_CELL_POOL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -25,16 +26,20 @@ struct SlotHolder {
 // A slot is free, filling (taken, bytes on their way), or valid; a valid slot that is neither
 // pinned nor unsaved is in the list of evictable slots, least recently used first. Taking a slot
 // changes its generation, so that bytes on their way to an earlier holder are told apart.
+// The number of slots may change; what is above a smaller one goes as it becomes evictable.
 // Not thread-safe.
 class CellPool {
  public:
-  // Memory is reserved, and used as slots are taken for the first time.
-  static Result<CellPool> Make(int64_t cell_bytes, int64_t slots);
+  explicit CellPool(int64_t cell_bytes) : cell_bytes_(cell_bytes) {}
 
-  int64_t slots() const { return static_cast<int64_t>(info_.size()); }
+  // kResourceExhausted when the address space or the number of slots has no room for them.
+  Status AddSlots(int64_t slots);
+  void RemoveSlots(int64_t slots);
+
+  int64_t slots() const { return limit_; }
   int64_t cell_bytes() const { return cell_bytes_; }
   // Slots that Take could give now.
-  int64_t available() const { return free_ + evictable_; }
+  int64_t available() const { return std::max<int64_t>(0, limit_ - taken_) + evictable_; }
   // Most slots that were ever taken: what the pool's memory comes to.
   int64_t touched() const { return fresh_; }
   int64_t evictions() const { return evictions_; }
@@ -53,13 +58,15 @@ class CellPool {
   void SetUnsaved(SlotId slot, bool unsaved);
 
   Bf16* data(SlotId slot) const {  // [cell_bytes]
-    return reinterpret_cast<Bf16*>(memory_.data() + slot * cell_bytes_);
+    return reinterpret_cast<Bf16*>(segments_[static_cast<size_t>(slot / kSegment)].data() +
+                                   slot % kSegment * cell_bytes_);
   }
   bool valid(SlotId slot) const { return at(slot).state == State::kValid; }
   uint32_t generation(SlotId slot) const { return at(slot).generation; }
   int pins(SlotId slot) const { return at(slot).pins; }
 
  private:
+  static constexpr int64_t kSegment = 4096;  // slots reserved together
   enum class State : uint8_t { kFree, kFilling, kValid };
   struct Info {
     SlotHolder holder;
@@ -76,14 +83,16 @@ class CellPool {
   void List(SlotId slot);
   void Unlist(SlotId slot);
   void UpdateList(SlotId slot);
+  void Empty(SlotId slot);
 
   int64_t cell_bytes_ = 0;
-  Array<std::byte> memory_;
+  int64_t limit_ = 0;
+  std::vector<Array<std::byte>> segments_;
   std::vector<Info> info_;
   SlotId oldest_ = kNoSlot, newest_ = kNoSlot;  // evictable
   SlotId first_free_ = kNoSlot;                 // freed ones, linked by `after`
   int64_t fresh_ = 0;                           // slots from here on were never taken
-  int64_t free_ = 0;
+  int64_t taken_ = 0;
   int64_t evictable_ = 0;
   int64_t evictions_ = 0;
 };

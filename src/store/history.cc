@@ -58,18 +58,22 @@ Result<std::unique_ptr<KvHistory>> KvHistory::MakeStored(const HistoryShape& sha
                                                          int64_t capacity,
                                                          std::span<const LayerPolicy> policies,
                                                          KvTiers* tiers, Durability durability,
-                                                         int file) {
+                                                         int file, int span) {
   HGA_CHECK(static_cast<int>(policies.size()) == shape.layers && tiers != nullptr);
   std::unique_ptr<KvHistory> h(new KvHistory(shape, capacity));
   h->tiers_ = tiers;
   h->durability_ = durability;
   h->file_ = file;
   h->marks_.assign(static_cast<size_t>(shape.kv_heads * h->cells_), 0);
-  h->missing_.reserve(tiers->tiered() ? static_cast<size_t>(tiers->pool().slots()) : 0);
+  int64_t standing = 0;
   for (const LayerPolicy& policy : policies) {
     HGA_CHECK(policy.resident || tiers->tiered());
     HGA_RETURN_IF_ERROR(h->MakeLayer(policy));
+    standing += shape.kv_heads * StandingCells(policy, capacity, span);
   }
+  HGA_RETURN_IF_ERROR(tiers->pool().AddSlots(standing));
+  h->own_slots_ = standing;
+  h->missing_.reserve(tiers->tiered() ? static_cast<size_t>(tiers->pool().slots()) : 0);
   if (file < 0) {
     HGA_ASSIGN_OR_RETURN(h->file_,
                          tiers->io().OpenFile(tiers->options().directory, OpenMode::kTemporary));
@@ -89,6 +93,7 @@ KvHistory::~KvHistory() {
       if (slot != kNoSlot) tiers_->pool().Free(slot);
     }
   }
+  tiers_->pool().RemoveSlots(own_slots_);
   tiers_->GiveDisk(allocated_);
   if (own_file_ && file_ >= 0) tiers_->io().CloseFile(file_);
 }
@@ -171,7 +176,7 @@ Status KvHistory::Truncate(int64_t length) {
     return OkStatus();
   }
   DrainWrites();
-  ++generation_;
+  ++truncations_;
   const int64_t old_end = spec::CeilDiv(reserved_, kChunk);
   for (Layer& layer : layers_) {
     if (layer.policy.resident) continue;

@@ -77,11 +77,12 @@ class KvHistory final : private TransferOwner {
   static Result<std::unique_ptr<KvHistory>> Make(const HistoryShape& shape, int64_t capacity);
   // With records on disk. `policies` [layers]; a layer that is not resident needs tiers with slots.
   // `file` is the data file of a session, which keeps it open longer than this lives; -1 makes a
-  // temporary one.
+  // temporary one. Windows and samples, for spans of `span` tokens, get slots on top of the
+  // tiers'.
   static Result<std::unique_ptr<KvHistory>> MakeStored(const HistoryShape& shape, int64_t capacity,
                                                        std::span<const LayerPolicy> policies,
                                                        KvTiers* tiers, Durability durability,
-                                                       int file);
+                                                       int file, int span);
   ~KvHistory() override;
   KvHistory(const KvHistory&) = delete;
   KvHistory& operator=(const KvHistory&) = delete;
@@ -120,6 +121,8 @@ class KvHistory final : private TransferOwner {
   Status Finish(CellFetch* fetch);
   // Reads cells ahead as far as buffers and slots allow; a wish, nothing is pinned.
   void Prefetch(CellFetch* fetch);
+  // Waits until nothing is being written: cells that could not be evicted meanwhile can be then.
+  void Settle() { DrainWrites(); }
   // The first chunk that lacks a record, or -1. Truncate below it and compute it again.
   int64_t lost_chunk() const { return lost_chunk_; }
 
@@ -182,6 +185,7 @@ class KvHistory final : private TransferOwner {
   void Ended(const Transfer& transfer, int error) override;
   void ReadEnded(const Transfer& transfer, int error);
   void ResidentReadEnded(const Transfer& transfer, int error);
+  void WriteFailed(Status status);
   void WriteEnded(const Transfer& transfer, int error);
   void Lose(int layer, int64_t chunk);
   Status RestoreResident();
@@ -205,8 +209,10 @@ class KvHistory final : private TransferOwner {
   int file_ = -1;
   bool own_file_ = false;
   int64_t allocated_ = 0;  // bytes of the file
+  int64_t own_slots_ = 0;  // added to the pool
   RecordTable records_;
   uint64_t generation_ = 1;
+  uint64_t truncations_ = 0;
   int64_t lost_chunk_ = -1;
   Status write_error_;
   int reads_ = 0, writes_ = 0;  // transfers under way

@@ -154,7 +154,7 @@ void KvHistory::StartRun(int layer, size_t first, size_t last, Transfer* transfe
   transfer->owner = this;
   transfer->op = IoOp::kRead;
   transfer->chunk = chunk;
-  transfer->generation = records_.generation(chunk, layer);
+  transfer->epoch = truncations_;
   for (size_t i = first; i <= last; ++i) {
     const Missing& m = missing_[i];
     transfer->targets[static_cast<size_t>(m.position - transfer->first)] = {
@@ -162,7 +162,8 @@ void KvHistory::StartRun(int layer, size_t first, size_t last, Transfer* transfe
   }
   ++reads_;
   tiers_->transfers().Start(
-      transfer, file_, RecordOffset(shape_, chunk, layer) + transfer->first * CellBytes(shape_));
+      transfer, file_, RecordOffset(shape_, chunk, layer) + transfer->first * CellBytes(shape_),
+      last + 1 == missing_.size());
 }
 
 Status KvHistory::Finish(CellFetch* fetch) {

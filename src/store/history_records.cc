@@ -124,8 +124,7 @@ void KvHistory::WriteRecord(int layer, int64_t chunk) {
     tiers_->pool().SetUnsaved(slot_of(i), true);
   }
   if (Status status = MakeRoomOnDisk(offset + RecordBytes(shape_)); !status.ok()) {
-    write_error_ = status;
-    return;
+    return WriteFailed(status);
   }
   Transfer* transfer = tiers_->transfers().AcquireWaiting(cells);
   transfer->owner = this;
@@ -183,10 +182,15 @@ void KvHistory::Ended(const Transfer& transfer, int error) {
   ReadEnded(transfer, error);
 }
 
+void KvHistory::WriteFailed(Status status) {
+  write_error_ = std::move(status);
+  tiers_->stats().write_error = write_error_.message();
+}
+
 void KvHistory::WriteEnded(const Transfer& transfer, int error) {
   if (error != 0) {
     ++tiers_->stats().failed_writes;
-    write_error_ = Status(
+    return WriteFailed(Status(
         error == ENOSPC || error == EDQUOT ? StatusCode::kResourceExhausted : StatusCode::kIoError,
         fmt::format("{}: writing the record of chunk {}, layer {}: {}", tiers_->options().directory,
                     transfer.chunk, transfer.layer, std::strerror(error)));
@@ -227,10 +231,8 @@ void KvHistory::ReadEnded(const Transfer& transfer, int error) {
     lost = true;
     pool.Free(target.slot);
   }
-  // A record that was dropped or written again in the meantime is not the one that was read.
-  const bool current = transfer.chunk < records_.chunks() &&
-                       records_.generation(transfer.chunk, transfer.layer) == transfer.generation;
-  if (lost && current) Lose(transfer.layer, transfer.chunk);
+  // After a truncation the chunk's record is another one than was read.
+  if (lost && transfer.epoch == truncations_) Lose(transfer.layer, transfer.chunk);
 }
 
 void KvHistory::Lose(int layer, int64_t chunk) {
@@ -299,7 +301,7 @@ Status KvHistory::RestoreResident() {
       transfer->op = IoOp::kRead;
       transfer->layer = layer;
       transfer->chunk = chunk;
-      transfer->generation = records_.generation(chunk, layer);
+      transfer->epoch = truncations_;
       transfer->first = 0;
       ++reads_;
       tiers_->transfers().Start(transfer, file_, RecordOffset(shape_, chunk, layer));

@@ -9,12 +9,8 @@ namespace hga {
 Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
                                                const TierOptions& options,
                                                std::unique_ptr<IoBackend> io) {
-  std::unique_ptr<KvTiers> tiers(new KvTiers);
-  tiers->options_ = options;
-  tiers->io_ = std::move(io);
-  if (options.slots > 0) {
-    HGA_ASSIGN_OR_RETURN(tiers->pool_, CellPool::Make(CellBytes(shape), options.slots));
-  }
+  std::unique_ptr<KvTiers> tiers(new KvTiers(shape, options, std::move(io)));
+  HGA_RETURN_IF_ERROR(tiers->pool_.AddSlots(options.slots));
   HGA_ASSIGN_OR_RETURN(
       tiers->transfers_,
       Transfers::Make(tiers->io_.get(), shape, options.single_buffers, options.whole_buffers));

@@ -16,8 +16,8 @@
 namespace hga {
 
 struct TierOptions {
-  // Cells of routed and sampled layers kept in memory, windows and samples included; 0: the K/V of
-  // every layer stays in memory and the disk is for sessions only.
+  // Cells kept in memory beside windows and samples, of all sequences; 0: the K/V of every layer
+  // stays in memory and the disk is for sessions only.
   int64_t slots = 0;
   std::string directory;   // where records go; must exist
   int64_t disk_bytes = 0;  // most bytes of record files; 0: what the disk gives
@@ -35,6 +35,7 @@ struct TierStats {
   int64_t failed_writes = 0;  // transfers
   int64_t stale = 0;          // cells that arrived after their slot had gone to another holder
   double stall_seconds = 0;   // waiting for cells
+  std::string write_error;   // why records can't be written; empty when they can
 };
 
 // Not thread-safe; sequences must be closed before it.
@@ -59,7 +60,8 @@ class KvTiers {
   int64_t disk_used() const { return disk_used_; }
 
  private:
-  KvTiers() = default;
+  KvTiers(const HistoryShape& shape, const TierOptions& options, std::unique_ptr<IoBackend> io)
+      : options_(options), io_(std::move(io)), pool_(CellBytes(shape)) {}
   TierOptions options_;
   std::unique_ptr<IoBackend> io_;
   CellPool pool_;

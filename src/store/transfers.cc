@@ -70,11 +70,11 @@ void Transfers::GiveBack(Transfer* transfer) {
   FreeList(slot.whole).push_back(&slot);
 }
 
-void Transfers::Start(Transfer* transfer, int file, int64_t offset) {
+void Transfers::Start(Transfer* transfer, int file, int64_t offset, bool now) {
   HGA_CHECK(transfer->owner != nullptr);
   ++under_way_;
   slots_[static_cast<size_t>(transfer->number)].id =
-      queue_->Add(transfer->op, file, offset, transfer->data);
+      queue_->Add(transfer->op, file, offset, transfer->data, now);
 }
 
 int Transfers::Reap(int least) {

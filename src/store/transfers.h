@@ -40,7 +40,8 @@ struct Transfer {
   IoOp op = IoOp::kRead;
   int layer = 0;
   int64_t chunk = 0;
-  uint64_t generation = 0;  // of the record
+  uint64_t generation = 0;  // of the record that is written
+  uint64_t epoch = 0;       // the owner's, when it started
   int first = 0;            // cell of the record, [kv_heads][8]
   int cells = 0;
   std::span<std::byte> data = {};  // [cells][cell bytes]
@@ -66,8 +67,9 @@ class Transfers {
   // The same, waiting for others to end (their owners are told).
   Transfer* AcquireWaiting(int cells);
   void GiveBack(Transfer* transfer);
-  // The transfer's first cell lies at `offset` of `file`.
-  void Start(Transfer* transfer, int file, int64_t offset);
+  // The transfer's first cell lies at `offset` of `file`. With `now` false it goes out with the
+  // next one that starts, or with Reap.
+  void Start(Transfer* transfer, int file, int64_t offset, bool now = true);
 
   // Tells owners of ended transfers; waits until there are `least` or none is under way. Returns
   // how many ended.
