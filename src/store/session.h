@@ -26,9 +26,10 @@ struct OpenedSession;
 // of the caller costs computing again, not wrong bytes.
 //
 // Truncating rule: before a record below acknowledged_length() is overwritten with other tokens,
-// the caller publishes a shorter state: a Checkpoint whose tokens are a prefix of the acknowledged
-// ones, with an empty chunk range. Records of the same tokens may be written again (repair). A
-// Checkpoint whose closed chunks hold other tokens than the acknowledged ones is refused.
+// the caller publishes a shorter state: a Checkpoint whose closed chunks are the first of the
+// acknowledged ones, with an empty chunk range. Records of the same tokens may be written again
+// (repair). A Checkpoint whose closed chunks hold other tokens than the acknowledged ones is
+// refused.
 class SessionFiles {
  public:
   // Makes the directory (and `root`) and empty files, all durable, and takes the lock. There is
@@ -77,8 +78,9 @@ class SessionFiles {
 
 // What Open had to leave out. Nothing of it is an error: missing K/V is computed again.
 struct OpenReport {
-  bool fell_back = false;       // the other slot could not be used
-  std::string why;              // what was wrong with it; empty when it was never written
+  // What is wrong with the other manifest; empty if nothing. If it was the newer one, the state is
+  // that of the checkpoint before.
+  std::string other_slot;
   int64_t damaged_entries = 0;  // unreadable, wrong checksum, another session's, too new
   int64_t stale_chunks = 0;     // sound entries that are not those the manifest speaks of
   bool tail_damaged = false;    // K/V of the unfinished chunk
