@@ -56,9 +56,9 @@ struct MemoryPlan {
   int64_t host_bytes = 0;   // cells of layers that are not dense, in memory up to their bound
   int64_t disk_bytes = 0;   // records
   int64_t staging_bytes = 0;
-  int64_t scratch_bytes = 0;       // activations and attention scratch of all threads
+  int64_t scratch_bytes = 0;  // activations and attention scratch of all threads
   int64_t total_bytes = 0;
-  int64_t available_bytes = 0;  // what the machine could give now
+  int64_t available_bytes = 0;       // what the machine could give now
   int64_t disk_available_bytes = 0;  // in KvOptions::directory, by its quota and by the disk
   bool fits = false;
   std::string why;  // what does not fit, with both numbers; empty when all does

@@ -125,7 +125,7 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
   const int64_t capacity = static_cast<int64_t>(tokens.size());
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> owner, NewSequence(dense, capacity));
   auto& sequence = static_cast<SequenceImpl&>(*owner);
-  LayerComparison all{*ops_, scratch_, c, *sequence.history_, {}, {}, from, stride};
+  LayerComparison all{*ops_, scratch_, c, *sequence.history_, {}, {}, from, stride, 0, 0, {}};
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, c.layers));
     HGA_RETURN_IF_ERROR(PrepareFor(rule, capacity));

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxSpan = 8192;
 constexpr int64_t kMaxCapacity = int64_t{1} << 27;  // tokens of one sequence
-constexpr int kMostRecoveries = 16;                  // of one batch
+constexpr int kMostRecoveries = 16;                 // of one batch
 
 Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   if (options.span < 1 || options.span > kMaxSpan) {
@@ -29,9 +29,9 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
 Result<std::unique_ptr<Engine>> Finish(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer,
                                        const EngineOptions& options, ModelConfig config,
                                        ModelWeights weights, std::unique_ptr<Ops> ops) {
-  auto engine = std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
-                                             Transformer(std::move(config), std::move(weights)),
-                                             options);
+  auto engine =
+      std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
+                                   Transformer(std::move(config), std::move(weights)), options);
   HGA_RETURN_IF_ERROR(engine->Prepare());
   return std::unique_ptr<Engine>(std::move(engine));
 }
@@ -83,7 +83,9 @@ std::string EngineImpl::isa() const {
 
 Status EngineImpl::Prepare() {
   HGA_RETURN_IF_ERROR(transformer_.Prepare(span_));
-  return OpenTiers();
+  const ModelConfig& c = transformer_.config();
+  HGA_ASSIGN_OR_RETURN(space_, KvSpace::Open(kv_, {c.layers, c.kv_heads, c.head_dim}));
+  return OkStatus();
 }
 
 int LargestBudget(const AttentionConfig& config, int layers) {
@@ -128,11 +130,10 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
-                       MakeHistory(attention, capacity, Durability::kNone, -1));
-  HGA_ASSIGN_OR_RETURN(
-      SequenceAttention rules,
-      SequenceAttention::Make(attention, transformer_.head_shape(),
-                              transformer_.config().rope_theta, *history));
+                       space_->NewHistory(attention, transformer_.head_shape(), capacity, span_));
+  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
+                       SequenceAttention::Make(attention, transformer_.head_shape(),
+                                               transformer_.config().rope_theta, *history));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
@@ -145,8 +146,8 @@ Status EngineImpl::SetAttention(SequenceImpl& sequence, const AttentionConfig& c
   HGA_RETURN_IF_ERROR(Validate(config, transformer_.config().layers));
   HGA_RETURN_IF_ERROR(PrepareFor(config, sequence.capacity()));
   for (;;) {
-    const Status status = sequence.attention_.SetConfig(*ops_, *sequence.history_, config,
-                                                        sequence.length());
+    const Status status =
+        sequence.attention_.SetConfig(*ops_, *sequence.history_, config, sequence.length());
     if (status.code() != StatusCode::kDataLoss) return status;
     HGA_RETURN_IF_ERROR(Recover(sequence));
   }
@@ -221,8 +222,8 @@ Status EngineImpl::RunOnce(std::span<const BatchItem> items, const AttentionTap&
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
     *failed = &s;
-    HGA_RETURN_IF_ERROR(
-        s.history_->Reserve(s.length() + static_cast<int64_t>(item.tokens.size())));
+    HGA_RETURN_IF_ERROR(PublishCut(s));
+    HGA_RETURN_IF_ERROR(s.history_->Reserve(s.length() + static_cast<int64_t>(item.tokens.size())));
     parts_.push_back({s.history_.get(), &s.attention_, item.tokens, s.length(), item.wanted,
                       item.logits.data()});
   }
@@ -233,8 +234,7 @@ Status EngineImpl::RunOnce(std::span<const BatchItem> items, const AttentionTap&
   }
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
-    s.history_->Advance(s.length() + static_cast<int64_t>(item.tokens.size()));
-    s.tokens_.insert(s.tokens_.end(), item.tokens.begin(), item.tokens.end());
+    s.Extend(item.tokens);
     s.attention_.CountQueries(static_cast<int>(item.tokens.size()));
   }
   return OkStatus();

@@ -4,9 +4,12 @@
 #define HGA_ENGINE_ENGINE_IMPL_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "attention/durable_sequence.h"
+#include "attention/kv_space.h"
 #include "attention/layer_attention.h"
 #include "backend/ops.h"
 #include "hga/engine.h"
@@ -26,6 +29,8 @@ class SequenceImpl final : public Sequence {
   int64_t length() const override { return history_->length(); }
   int64_t capacity() const override { return history_->capacity(); }
   std::span<const int32_t> tokens() const override { return tokens_; }
+  Status Checkpoint(const SessionNote& note) override;
+  const SessionNote& note() const override { return note_; }
   const AttentionConfig& attention() const override { return attention_.config(); }
   const AttentionStats& stats() const override { return attention_.stats(); }
   void ResetStats() override { attention_.ResetStats(); }
@@ -37,10 +42,18 @@ class SequenceImpl final : public Sequence {
 
  private:
   friend class EngineImpl;
+  // The tokens from `length` on are forgotten, before or after their K/V is.
+  void Cut(int64_t length);
+  // K/V of `tokens` is whole, computed in one span.
+  void Extend(std::span<const int32_t> tokens);
+
+  std::unique_ptr<DurableSequence> durable_;  // of a session; outlives the history
   EngineImpl* engine_;
   std::unique_ptr<KvHistory> history_;
   SequenceAttention attention_;
   std::vector<int32_t> tokens_;  // [length]
+
+  SessionNote note_;
 };
 
 class EngineImpl final : public Engine {
@@ -82,19 +95,20 @@ class EngineImpl final : public Engine {
   Status PrepareFor(const AttentionConfig& attention, int64_t capacity);
   Status SetAttention(SequenceImpl& sequence, const AttentionConfig& config);
   Status Truncate(SequenceImpl& sequence, int64_t length);
+  Status Checkpoint(SequenceImpl& sequence, const SessionNote& note);
 
  private:
   Status Check(const BatchItem& item) const;
   Status Run(std::span<const BatchItem> items, const AttentionTap& tap);
-  Status RunOnce(std::span<const BatchItem> items, const AttentionTap& tap,
-                 SequenceImpl** failed);
+  Status RunOnce(std::span<const BatchItem> items, const AttentionTap& tap, SequenceImpl** failed);
   Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
   // engine_kv.cc
-  Status OpenTiers();
-  Result<std::unique_ptr<KvHistory>> MakeHistory(const AttentionConfig& attention,
-                                                 int64_t capacity, Durability durability,
-                                                 int file);
   Status Recover(SequenceImpl& sequence);
+  Status CutAtLoss(SequenceImpl& sequence);
+  Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
+  Result<SessionIdentity> Identity();
+  Status Resume(SequenceImpl& sequence, std::span<const int32_t> tokens);
+  Status PublishCut(SequenceImpl& sequence);
 
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -103,9 +117,10 @@ class EngineImpl final : public Engine {
   AttentionScratch scratch_;
   int span_;
   KvOptions kv_;
-  std::string io_note_;
-  std::unique_ptr<KvTiers> tiers_;  // null: all K/V in memory, no sessions
+  std::unique_ptr<KvSpace> space_;
   int64_t recomputed_tokens_ = 0;
+  bool replaying_ = false;  // the same tokens are computed again
+  std::optional<SessionIdentity> identity_;
   std::vector<TransformerItem> parts_;  // of the batch under way
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;

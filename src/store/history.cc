@@ -79,8 +79,8 @@ Result<std::unique_ptr<KvHistory>> KvHistory::MakeStored(const HistoryShape& sha
                          tiers->io().OpenFile(tiers->options().directory, OpenMode::kTemporary));
     h->own_file_ = true;
   } else {
+    // Counts as taken since the directory was opened.
     HGA_ASSIGN_OR_RETURN(h->allocated_, tiers->io().FileSize(file));
-    HGA_RETURN_IF_ERROR(tiers->TakeDisk(h->allocated_));
   }
   return h;
 }
@@ -94,8 +94,9 @@ KvHistory::~KvHistory() {
     }
   }
   tiers_->pool().RemoveSlots(own_slots_);
+  if (!own_file_ || file_ < 0) return;
   tiers_->GiveDisk(allocated_);
-  if (own_file_ && file_ >= 0) tiers_->io().CloseFile(file_);
+  tiers_->io().CloseFile(file_);
 }
 
 Status KvHistory::Reserve(int64_t new_length) {

@@ -193,7 +193,7 @@ void KvHistory::WriteEnded(const Transfer& transfer, int error) {
     return WriteFailed(Status(
         error == ENOSPC || error == EDQUOT ? StatusCode::kResourceExhausted : StatusCode::kIoError,
         fmt::format("{}: writing the record of chunk {}, layer {}: {}", tiers_->options().directory,
-                    transfer.chunk, transfer.layer, std::strerror(error)));
+                    transfer.chunk, transfer.layer, std::strerror(error))));
     return;
   }
   write_error_ = OkStatus();

@@ -19,6 +19,10 @@ Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
 
 KvTiers::~KvTiers() = default;
 
+void KvTiers::Drain() {
+  while (transfers_->under_way() > 0) transfers_->Reap(1);
+}
+
 Status KvTiers::TakeDisk(int64_t bytes) {
   if (options_.disk_bytes > 0 && disk_used_ + bytes > options_.disk_bytes) {
     return ResourceExhausted(

@@ -54,6 +54,9 @@ class KvTiers {
   Transfers& transfers() { return *transfers_; }
   TierStats& stats() { return stats_; }
 
+  // Waits until nothing is under way, as the files of sessions ask for.
+  void Drain();
+
   // Takes `bytes` of the quota; kResourceExhausted names both numbers.
   Status TakeDisk(int64_t bytes);
   void GiveDisk(int64_t bytes) { disk_used_ -= bytes; }
