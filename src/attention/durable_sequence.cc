@@ -72,11 +72,20 @@ SessionIdentity MakeIdentity(const HistoryShape& shape, std::string_view config_
 }
 
 DurableSequence::DurableSequence(SessionFiles files, std::vector<SpanRun> spans,
-                                 std::vector<RuleRun> rules, int64_t length)
+                                 std::vector<RuleRun> rules, std::vector<int32_t> tokens)
     : files_(std::move(files)),
       spans_(std::move(spans)),
       rules_(std::move(rules)),
-      changed_from_(length / spec::kChunk) {}
+      saved_(std::move(tokens)),
+      changed_from_(static_cast<int64_t>(saved_.size()) / spec::kChunk) {}
+
+bool DurableSequence::MustPublish(int64_t length, std::span<const int32_t> next) const {
+  const auto behind = std::span(saved_).subspan(
+      static_cast<size_t>(std::min(length, static_cast<int64_t>(saved_.size()))));
+  const size_t common = std::min(next.size(), behind.size());
+  return !std::equal(behind.begin(), behind.begin() + static_cast<std::ptrdiff_t>(common),
+                     next.begin());
+}
 
 void DurableSequence::Cut(int64_t length) {
   CutSpans(length, &spans_);
@@ -107,6 +116,7 @@ Status DurableSequence::Checkpoint(std::span<const int32_t> tokens, const Sessio
   HGA_RETURN_IF_ERROR(
       files_.Checkpoint(state, history->records(), std::min(changed_from_, closed), closed));
   history->SetGeneration(files_.next_generation());
+  saved_ = std::move(state.tokens);
   changed_from_ = closed;
   return OkStatus();
 }

@@ -24,15 +24,16 @@ SessionIdentity MakeIdentity(const HistoryShape& shape, std::string_view config_
 
 class DurableSequence {
  public:
+  // With what the session was saved with.
   DurableSequence(SessionFiles files, std::vector<SpanRun> spans, std::vector<RuleRun> rules,
-                  int64_t length);
+                  std::vector<int32_t> tokens);
 
   int data_file() const { return files_.data_file(); }
   const std::string& directory() const { return files_.directory(); }
   uint64_t next_generation() const { return files_.next_generation(); }
-  // Before tokens are added to a sequence of `length` tokens: whether a checkpoint must say first
-  // that what was saved behind them no longer counts, since its records will be overwritten.
-  bool MustPublish(int64_t length) const { return length < files_.acknowledged_length(); }
+  // Before `next` follows the first `length` tokens: whether a checkpoint must say first that what
+  // was saved behind them no longer counts, since other records will overwrite it.
+  bool MustPublish(int64_t length, std::span<const int32_t> next) const;
 
   // The tokens from `length` on are forgotten.
   void Cut(int64_t length);
@@ -45,7 +46,8 @@ class DurableSequence {
   SessionFiles files_;
   std::vector<SpanRun> spans_;
   std::vector<RuleRun> rules_;
-  int64_t changed_from_ = 0;  // first chunk that may differ from the last checkpoint
+  std::vector<int32_t> saved_;  // tokens of the last checkpoint
+  int64_t changed_from_ = 0;    // first chunk that may differ from the last checkpoint
 };
 
 }  // namespace hga

@@ -133,7 +133,7 @@ Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
   }
   Session session;
   session.durable = std::make_unique<DurableSequence>(
-      std::move(found->files), std::move(state.spans), std::move(state.rules), length);
+      std::move(found->files), std::move(state.spans), std::move(state.rules), state.tokens);
   HGA_ASSIGN_OR_RETURN(
       session.history,
       KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, tiered()),

@@ -222,7 +222,7 @@ Status EngineImpl::RunOnce(std::span<const BatchItem> items, const AttentionTap&
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
     *failed = &s;
-    HGA_RETURN_IF_ERROR(PublishCut(s));
+    HGA_RETURN_IF_ERROR(PublishCut(s, item.tokens));
     HGA_RETURN_IF_ERROR(s.history_->Reserve(s.length() + static_cast<int64_t>(item.tokens.size())));
     parts_.push_back({s.history_.get(), &s.attention_, item.tokens, s.length(), item.wanted,
                       item.logits.data()});

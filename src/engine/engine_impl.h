@@ -108,7 +108,7 @@ class EngineImpl final : public Engine {
   Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
   Result<SessionIdentity> Identity();
   Status Resume(SequenceImpl& sequence, std::span<const int32_t> tokens);
-  Status PublishCut(SequenceImpl& sequence);
+  Status PublishCut(SequenceImpl& sequence, std::span<const int32_t> next);
 
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;

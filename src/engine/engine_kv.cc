@@ -141,9 +141,9 @@ Status EngineImpl::Checkpoint(SequenceImpl& sequence, const SessionNote& note) {
 
 // Before a record that a checkpoint speaks of is overwritten by other tokens, a checkpoint says
 // that it no longer counts.
-Status EngineImpl::PublishCut(SequenceImpl& sequence) {
+Status EngineImpl::PublishCut(SequenceImpl& sequence, std::span<const int32_t> next) {
   const bool must = sequence.durable_ != nullptr && !replaying_ &&
-                    sequence.durable_->MustPublish(sequence.length());
+                    sequence.durable_->MustPublish(sequence.length(), next);
   return must ? Checkpoint(sequence, sequence.note_) : OkStatus();
 }
 

@@ -178,33 +178,39 @@ Status Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int laye
   }
   {
     Timer timer(stage(Stage::kAttention));
-    int64_t row = 0;
-    for (size_t i = 0; i < items.size(); ++i) {
-      const TransformerItem& item = items[i];
-      const int n = static_cast<int>(item.tokens.size());
-      const float* q = q_.data() + row * q_width;
-      float* out = out_.data() + row * q_width;
-      const AttentionStats before = item.attention->stats();
-      const int64_t end = item.first_position + n;
-      failed_item_ = i;
-      item.attention->Close(ops, *item.history, layer, item.first_position, end);
-      for (int64_t chunk = item.first_position / spec::kChunk; chunk < end / spec::kChunk;
-           ++chunk) {
-        item.history->Close(layer, chunk);
-      }
-      HGA_RETURN_IF_ERROR(item.attention->Attend(ops, scratch, *item.history, layer, q,
-                                                 item.first_position, n, out));
-      StageSum& sum = stage(Stage::kAttention);
-      sum.flops += item.attention->stats().flops - before.flops;
-      sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
-      if (tap) tap(layer, i, q, out);
-      row += n;
-    }
+    HGA_RETURN_IF_ERROR(Attend(ops, scratch, layer, items, tap));
   }
   Timer timer(stage(Stage::kLinear));
   Count(stage(Stage::kLinear), rows_, w.o);
   const LinearParams job = {out_.data(), q_width, rows_, w.o, x_.data(), hidden, true};
   ops.Linear({&job, 1});
+  return OkStatus();
+}
+
+Status Transformer::Attend(Ops& ops, AttentionScratch& scratch, int layer,
+                           std::span<const TransformerItem> items, const AttentionTap& tap) {
+  StageSum& sum = stage(Stage::kAttention);
+  const int64_t width = config_.q_width();
+  int64_t row = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const TransformerItem& item = items[i];
+    const int n = static_cast<int>(item.tokens.size());
+    const int64_t end = item.first_position + n;
+    const float* q = q_.data() + row * width;
+    float* out = out_.data() + row * width;
+    const AttentionStats before = item.attention->stats();
+    failed_item_ = i;
+    item.attention->Close(ops, *item.history, layer, item.first_position, end);
+    for (int64_t chunk = item.first_position / spec::kChunk; chunk < end / spec::kChunk; ++chunk) {
+      item.history->Close(layer, chunk);
+    }
+    HGA_RETURN_IF_ERROR(
+        item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out));
+    sum.flops += item.attention->stats().flops - before.flops;
+    sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
+    if (tap) tap(layer, i, q, out);
+    row += n;
+  }
   return OkStatus();
 }
 

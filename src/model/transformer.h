@@ -63,6 +63,8 @@ class Transformer {
   void Angles(std::span<const TransformerItem> items);
   Status AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
                         std::span<const TransformerItem> items, const AttentionTap& tap);
+  Status Attend(Ops& ops, AttentionScratch& scratch, int layer,
+                std::span<const TransformerItem> items, const AttentionTap& tap);
   void FeedForward(Ops& ops, const LayerWeights& w);
   void Logits(Ops& ops, std::span<const TransformerItem> items);
   void NormRows(Ops& ops, const float* x, const float* weight, int rows, float* y);
