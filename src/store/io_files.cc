@@ -165,11 +165,6 @@ int64_t FreeBytes(int fd) {
   return Bytes(info.f_bavail, static_cast<uint64_t>(info.f_frsize));
 }
 
-Status CheckPath(const std::string& path) {
-  if (!path.empty() && path.find('\0') == path.npos) return OkStatus();
-  return InvalidArgument(fmt::format("{}: is no file name", Quoted(path)));
-}
-
 }  // namespace
 
 std::string ErrnoText(int error) {
@@ -188,6 +183,11 @@ Status FileError(std::string_view path, std::string_view what, int error) {
     default:
       return IoError(std::move(text));
   }
+}
+
+Status CheckPath(const std::string& path) {
+  if (!path.empty() && path.find('\0') == path.npos) return OkStatus();
+  return InvalidArgument(fmt::format("{}: is no file name", Quoted(path)));
 }
 
 int RefusalOf(const IoRequest& request) {

@@ -18,6 +18,8 @@ namespace hga {
 std::string ErrnoText(int error);
 // The Status of a file operation that failed: "path: doing what: why".
 Status FileError(std::string_view path, std::string_view what, int error);
+// kInvalidArgument for a path that is empty or has a zero byte.
+Status CheckPath(const std::string& path);
 
 // 0, or the errno a back end refuses a request with before it reaches any file: EINVAL for a
 // transfer that is empty, not aligned or beyond the largest offset.

@@ -13,8 +13,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <limits>
+#include <optional>
 #include <set>
 
+#include "store/rigs/sim_disk.h"
 #include "tests/unit/io_fixture.h"
 
 namespace hga {
@@ -29,30 +31,37 @@ constexpr int kDepth = 16;
 
 struct Row {
   const char* name;
-  IoChoice choice;
-  const char* parent;  // of the directory worked in; null: where tests put their files
+  std::optional<IoChoice> choice;  // none: the simulated disk
+  const char* parent;              // of the directory worked in; null: where tests put their files
 };
 void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
 
 class IoTest : public testing::TestWithParam<Row> {
  protected:
   void SetUp() override {
+    if (!real()) {
+      io_ = std::make_unique<rigs::SimDisk>(rigs::SimOptions{.seed = 11, .depth = kDepth});
+      directory_ = "scratch";
+      ASSERT_TRUE(io_->MakeDirectory(directory_).ok());
+      return;
+    }
     if (GetParam().parent != nullptr && access(GetParam().parent, W_OK) != 0) {
       GTEST_SKIP() << GetParam().parent << " is not writable";
     }
-    Result<std::unique_ptr<IoBackend>> io = OpenIo(GetParam().choice, kDepth, nullptr);
+    Result<std::unique_ptr<IoBackend>> io = OpenIo(*GetParam().choice, kDepth, nullptr);
     if (!io.ok() && io.status().code() == StatusCode::kUnsupported) {
       GTEST_SKIP() << "skipped: " << io.status().message();
     }
     ASSERT_TRUE(io.ok()) << io.status().message();
     io_ = std::move(*io);
-    directory_ = GetParam().parent == nullptr
-                     ? std::make_unique<ScratchDirectory>()
-                     : std::make_unique<ScratchDirectory>(GetParam().parent);
+    scratch_ = GetParam().parent == nullptr ? std::make_unique<ScratchDirectory>()
+                                            : std::make_unique<ScratchDirectory>(GetParam().parent);
+    directory_ = scratch_->path();
   }
   void TearDown() override { io_.reset(); }
 
-  std::string Path(const std::string& name) const { return directory_->path() + "/" + name; }
+  static bool real() { return GetParam().choice.has_value(); }
+  std::string Path(const std::string& name) const { return directory_ + "/" + name; }
   int Open(const std::string& path, OpenMode mode) {
     Result<int> file = io_->OpenFile(path, mode);
     EXPECT_TRUE(file.ok()) << file.status().message();
@@ -95,11 +104,15 @@ class IoTest : public testing::TestWithParam<Row> {
   }
 
   std::unique_ptr<IoBackend> io_;
-  std::unique_ptr<ScratchDirectory> directory_;
+  std::unique_ptr<ScratchDirectory> scratch_;
+  std::string directory_;
 };
 
-TEST_P(IoTest, SaysWhatItIs) {
-  const Result<FileSystemFacts> facts = FactsOf(directory_->path());
+// What only a real file system can show.
+class RealIoTest : public IoTest {};
+
+TEST_P(RealIoTest, SaysWhatItIs) {
+  const Result<FileSystemFacts> facts = FactsOf(directory_);
   ASSERT_TRUE(facts.ok()) << facts.status().message();
   const int file = Make("a", kUnit);
   std::printf("back end %s on %s, %s, %.1f of %.1f GB free\n", io_->name().c_str(),
@@ -276,7 +289,7 @@ TEST_P(IoTest, ANumberIsNotGivenToTheNextFile) {
   EXPECT_FALSE(io_->direct(first));
 }
 
-TEST_P(IoTest, OnlyPlainFilesOfItsOwnAreOpened) {
+TEST_P(RealIoTest, OnlyPlainFilesOfItsOwnAreOpened) {
   io_->CloseFile(Make("a", kUnit));
   ASSERT_EQ(symlink(Path("a").c_str(), Path("link").c_str()), 0);
   ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
@@ -304,14 +317,14 @@ TEST_P(IoTest, ALockKeepsOthersOutUntilItsFileIsClosed) {
 }
 
 TEST_P(IoTest, TemporaryFilesHaveNoName) {
-  const int file = Open(directory_->path(), OpenMode::kTemporary);
+  const int file = Open(directory_, OpenMode::kTemporary);
   EXPECT_TRUE(io_->Allocate(file, 4 * kUnit).ok());
   IoMemory memory(4 * kUnit), back(4 * kUnit);
   FillPattern(memory.all(), 0, 3);
   EXPECT_EQ(Write(file, 0, memory.all()), 4 * kUnit);
   EXPECT_EQ(Read(file, 0, back.all()), 4 * kUnit);
   EXPECT_TRUE(HasPattern(back.all(), 0, 3));
-  EXPECT_THAT(*io_->List(directory_->path()), IsEmpty());
+  EXPECT_THAT(*io_->List(directory_), IsEmpty());
   EXPECT_EQ(io_->OpenFile(Path("absent"), OpenMode::kTemporary).status().code(),
             StatusCode::kNotFound);
 }
@@ -327,7 +340,7 @@ int64_t CachedPages(const std::string& path, int64_t bytes) {
   return std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; });
 }
 
-TEST_P(IoTest, DirectTransfersLeaveNothingInThePageCache) {
+TEST_P(RealIoTest, DirectTransfersLeaveNothingInThePageCache) {
   constexpr int64_t kBytes = 64 * kUnit;
   const int file = Make("a", kBytes);
   IoMemory memory(kBytes);
@@ -336,7 +349,7 @@ TEST_P(IoTest, DirectTransfersLeaveNothingInThePageCache) {
   ASSERT_TRUE(io_->Sync(file).ok());
   ASSERT_EQ(Read(file, 0, memory.all()), kBytes);
   EXPECT_EQ(CachedPages(Path("a"), kBytes), io_->direct(file) ? 0 : kBytes / kUnit);
-  EXPECT_TRUE(!io_->direct(file) || !FactsOf(directory_->path())->in_memory);
+  EXPECT_TRUE(!io_->direct(file) || !FactsOf(directory_)->in_memory);
 }
 
 TEST_P(IoTest, DirectoriesAreMadeListedAndRemoved) {
@@ -390,12 +403,15 @@ TEST_P(IoTest, ItMayEndWithTransfersInFlight) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, IoTest,
-                         testing::Values(Row{"Uring", IoChoice::kUring, nullptr},
-                                         Row{"Threads", IoChoice::kThreads, nullptr},
-                                         Row{"UringInMemory", IoChoice::kUring, "/dev/shm"},
-                                         Row{"ThreadsInMemory", IoChoice::kThreads, "/dev/shm"}),
-                         [](const testing::TestParamInfo<Row>& row) { return row.param.name; });
+constexpr Row kRows[] = {{"Uring", IoChoice::kUring, nullptr},
+                         {"Threads", IoChoice::kThreads, nullptr},
+                         {"UringInMemory", IoChoice::kUring, "/dev/shm"},
+                         {"ThreadsInMemory", IoChoice::kThreads, "/dev/shm"},
+                         {"Simulated", std::nullopt, nullptr}};
+std::string NameOfRow(const testing::TestParamInfo<Row>& row) { return row.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(All, IoTest, testing::ValuesIn(kRows), NameOfRow);
+INSTANTIATE_TEST_SUITE_P(All, RealIoTest, testing::ValuesIn(std::span(kRows).first(4)), NameOfRow);
 
 TEST(OpenIoTest, DepthHasBounds) {
   for (const IoChoice choice : {IoChoice::kAuto, IoChoice::kUring, IoChoice::kThreads}) {
