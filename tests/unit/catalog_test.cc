@@ -185,8 +185,7 @@ TEST_P(CatalogTest, DamagedSessionsAreListedAndPrunedWhateverTheQuota) {
   Make("moved", 1, {100});
   ASSERT_TRUE(io()->MakeDirectory(Joined(root(), SessionDirectoryName("here"))).ok());
   for (const char* file : {"records", "index", "manifest.0", "manifest.1"}) {
-    ASSERT_TRUE(
-        io()->Rename(FileOf(root(), "moved", file), FileOf(root(), "here", file)).ok());
+    ASSERT_TRUE(io()->Rename(FileOf(root(), "moved", file), FileOf(root(), "here", file)).ok());
   }
   Make("good", 1, {100});
   const struct {

@@ -39,7 +39,8 @@ ManifestHead MakeHead(const SessionState& state, uint64_t generation) {
 Result<Manifest> Parse(std::span<const std::byte> slot) {
   HGA_ASSIGN_OR_RETURN(const ManifestHeader header,
                        ParseManifestHeader(slot, static_cast<int64_t>(slot.size())));
-  const auto payload = slot.subspan(kManifestHeaderBytes, static_cast<size_t>(header.payload_bytes));
+  const auto payload =
+      slot.subspan(kManifestHeaderBytes, static_cast<size_t>(header.payload_bytes));
   HGA_ASSIGN_OR_RETURN(Manifest manifest, ParseManifest(header, payload));
   const auto tail = slot.subspan(static_cast<size_t>(header.TailOffset()),
                                  static_cast<size_t>(header.tail_bytes));
@@ -68,8 +69,8 @@ TEST(Manifest, EveryFlippedBitIsFound) {
   int64_t flipped = 0;
   for (size_t at = 0; at < slot.size(); ++at) {
     const int64_t place = static_cast<int64_t>(at);
-    const bool padding = place >= kManifestHeaderBytes + header.payload_bytes &&
-                         place < header.TailOffset();
+    const bool padding =
+        place >= kManifestHeaderBytes + header.payload_bytes && place < header.TailOffset();
     // The tail is long: one bit of each of its bytes.
     const bool tail = place >= header.TailOffset();
     for (int bit = tail ? place % 8 : 0; bit < 8 && !padding; bit += tail ? 8 : 1) {
@@ -211,8 +212,7 @@ class IndexEntryTest : public testing::Test {
     EncodeIndexChunk(identity_, table_, 1, bytes_);
     sum_ = ChunkSum(bytes_);
   }
-  ChunkEntries Decode(const IndexIdentity& identity, int64_t chunk, uint64_t newest,
-                      uint64_t sum) {
+  ChunkEntries Decode(const IndexIdentity& identity, int64_t chunk, uint64_t newest, uint64_t sum) {
     found_.Resize(1);
     return DecodeIndexChunk(identity, chunk, newest, sum, bytes_, 0, &found_);
   }
@@ -305,7 +305,8 @@ TEST(PrefixChain, DependsOnIdentityAndAllTokensBefore) {
   EXPECT_EQ(CommonPrefix(tokens, {}), 0);
   // SHA-256 of 32 + 256 zero bytes, by coreutils: head -c 288 /dev/zero | sha256sum
   const std::vector<int32_t> zeros(64, 0);
-  EXPECT_EQ(Hex(PrefixChain(Digest{}, zeros)[0]), "2d5565fb483d8ea4525a7a9229677d1038ad34b6e22c8d5152e1d7f7b9817597");
+  EXPECT_EQ(Hex(PrefixChain(Digest{}, zeros)[0]),
+            "2d5565fb483d8ea4525a7a9229677d1038ad34b6e22c8d5152e1d7f7b9817597");
 }
 
 // The bytes as docs/format/store.md shows them.

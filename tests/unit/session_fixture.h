@@ -18,6 +18,8 @@
 #include "spec/layout.h"
 #include "store/index_entry.h"
 #include "store/io_file.h"
+#include "store/io_files.h"
+#include "store/io_queue.h"
 #include "store/rigs/sim_disk.h"
 #include "store/session.h"
 #include "store/session_dir.h"
@@ -60,31 +62,30 @@ inline SessionState MakeState(int64_t tokens, uint64_t seed) {
   return state;
 }
 
-// The first `tokens` of `state`, as MakeState would make them.
-inline SessionState Shortened(int64_t tokens, uint64_t seed) { return MakeState(tokens, seed); }
-
 // Writes records [first, end) of a history with this seed and enters them into the table.
-inline void WriteRecords(IoBackend* io, int file, uint64_t seed, uint64_t generation, int64_t first,
-                         int64_t end, RecordTable* table) {
+inline Status WriteRecords(IoBackend* io, int file, uint64_t seed, uint64_t generation,
+                           int64_t first, int64_t end, RecordTable* table) {
   if (table->chunks() < end) table->Resize(end);
-  const int64_t bytes = RecordBytes(table->shape());
-  const IoMemory memory(bytes);
+  const IoMemory memory(RecordBytes(table->shape()));
+  const size_t cell = static_cast<size_t>(CellBytes(table->shape()));
   IoQueue queue(io);
   for (int64_t chunk = first; chunk < end; ++chunk) {
     for (int layer = 0; layer < table->shape().layers; ++layer) {
       const int64_t offset = RecordOffset(table->shape(), chunk, layer);
-      FillPattern(memory.all().first(static_cast<size_t>(bytes)), offset, seed);
-      table->generation(chunk, layer) = generation;
-      const size_t cell = static_cast<size_t>(CellBytes(table->shape()));
-      for (size_t i = 0; i < table->sums(chunk, layer).size(); ++i) {
-        table->sums(chunk, layer)[i] = CellSum(memory.all().subspan(i * cell, cell));
+      FillPattern(memory.all(), offset, seed);
+      const std::span<uint64_t> sums = table->sums(chunk, layer);
+      for (size_t i = 0; i < sums.size(); ++i) {
+        sums[i] = CellSum(memory.all().subspan(i * cell, cell));
       }
-      queue.Add(IoOp::kWrite, file, offset, memory.all().first(static_cast<size_t>(bytes)));
+      table->generation(chunk, layer) = generation;
+      queue.Add(IoOp::kWrite, file, offset, memory.all());
       IoDone done;
-      ASSERT_EQ(queue.Wait({&done, 1}, 1), 1);
-      ASSERT_EQ(done.error, 0);
+      if (queue.Wait({&done, 1}, 1) != 1 || done.error != 0) {
+        return FileError("records", "writing", done.error);
+      }
     }
   }
+  return OkStatus();
 }
 
 // A session being written, as its owner would.
@@ -98,7 +99,8 @@ struct Writer {
     const int64_t from = files.acknowledged_length() / spec::kChunk;
     const int64_t closed = tokens / spec::kChunk;
     if (closed <= from) return files.Checkpoint(MakeState(tokens, seed), table, from, from);
-    WriteRecords(io, files.data_file(), seed, files.next_generation(), from, closed, &table);
+    HGA_RETURN_IF_ERROR(
+        WriteRecords(io, files.data_file(), seed, files.next_generation(), from, closed, &table));
     return files.Checkpoint(MakeState(tokens, seed), table, from, closed);
   }
 };

@@ -169,13 +169,15 @@ TEST_P(SessionTest, EntriesOfAnotherSessionAreNotBelieved) {
 // Cuts after some tokens and goes on differently, by the rule.
 void CutAndGoOn(IoBackend* io, Writer* writer, int64_t keep, uint64_t seed, int64_t length) {
   const int64_t kept = keep / spec::kChunk;
-  Status status = writer->files.Checkpoint(MakeState(keep, writer->seed), writer->table, kept, kept);
+  Status status =
+      writer->files.Checkpoint(MakeState(keep, writer->seed), writer->table, kept, kept);
   ASSERT_TRUE(status.ok()) << status.message();
   writer->table.Resize(kept);
   SessionState state = MakeState(length, seed);
   std::ranges::copy(MakeState(kept * spec::kChunk, writer->seed).tokens, state.tokens.begin());
-  WriteRecords(io, writer->files.data_file(), seed, writer->files.next_generation(), kept,
-               length / spec::kChunk, &writer->table);
+  status = WriteRecords(io, writer->files.data_file(), seed, writer->files.next_generation(), kept,
+                        length / spec::kChunk, &writer->table);
+  ASSERT_TRUE(status.ok()) << status.message();
   status = writer->files.Checkpoint(state, writer->table, kept, length / spec::kChunk);
   ASSERT_TRUE(status.ok()) << status.message();
 }
@@ -393,7 +395,7 @@ TEST_P(SessionTest, TheTruncatingRuleIsHeld) {
 TEST_P(SessionTest, MissingRecordsStayMissingAndCanBeWrittenAgain) {
   Result<Writer> writer = StartSession(io(), root(), "s", 1);
   ASSERT_TRUE(writer.ok()) << writer.status().message();
-  WriteRecords(io(), writer->files.data_file(), 1, 1, 0, 10, &writer->table);
+  ASSERT_TRUE(WriteRecords(io(), writer->files.data_file(), 1, 1, 0, 10, &writer->table).ok());
   writer->table.generation(4, 1) = 0;
   ASSERT_TRUE(writer->files.Checkpoint(MakeState(640, 1), writer->table, 0, 10).ok());
   writer = NotFound("closed");
@@ -402,8 +404,8 @@ TEST_P(SessionTest, MissingRecordsStayMissingAndCanBeWrittenAgain) {
   EXPECT_EQ(opened->report.damaged_entries + opened->report.stale_chunks, 0);
   EXPECT_EQ(opened->table.generation(4, 1), 0u);
   EXPECT_EQ(opened->table.generation(4, 0), 1u);
-  WriteRecords(io(), opened->files.data_file(), 1, opened->files.next_generation(), 4, 5,
-               &opened->table);
+  const uint64_t next = opened->files.next_generation();
+  ASSERT_TRUE(WriteRecords(io(), opened->files.data_file(), 1, next, 4, 5, &opened->table).ok());
   ASSERT_TRUE(opened->files.Checkpoint(opened->state, opened->table, 4, 5).ok());
   opened = NotFound("closed");
   opened = Open("s");
