@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/file.h"
@@ -25,6 +26,8 @@ struct SessionFiles::Impl {
   IndexIdentity identity;
   ManifestHead head;   // of the last acknowledged manifest; generation 0 before the first
   int64_t length = 0;  // its tokens
+  // Of a manifest that Open found and nobody has written since.
+  std::optional<ManifestHeader> unsettled = {};
   bool failed = false;
 
   // Once the kernel has told of a failed fsync it may call the same pages clean: no second try.
@@ -33,6 +36,7 @@ struct SessionFiles::Impl {
     if (!status.ok()) failed = true;
     return status;
   }
+  Status Settle();
   Status CheckRange(const RecordTable& table, int64_t closed, int64_t first, int64_t end) const;
   Status CheckChain(std::span<const Digest> chain) const;
   Status WriteRecordsIndex(const RecordTable& table, int64_t first, int64_t end,
@@ -178,6 +182,18 @@ Result<OpenedSession> SessionFiles::Open(IoBackend* io, const std::string& root,
   return OpenedSession{std::move(files), std::move(state), std::move(table), std::move(report)};
 }
 
+// The manifest that Open found may have been read from memory only: its writer died, or its fsync
+// failed, before it reached the disk. As long as that is so, the other slot is the one to rely on
+// and must not be written.
+Status SessionFiles::Impl::Settle() {
+  if (!unsettled) return OkStatus();
+  const IoFile& slot = slots[SlotOf(unsettled->generation)];
+  HGA_RETURN_IF_ERROR(RewriteSlot(slot, *unsettled));
+  HGA_RETURN_IF_ERROR(Sync(slot));
+  unsettled.reset();
+  return OkStatus();
+}
+
 Status SessionFiles::Impl::CheckRange(const RecordTable& table, int64_t closed, int64_t first,
                                       int64_t end) const {
   const int64_t acknowledged = static_cast<int64_t>(head.chunks.size());
@@ -246,6 +262,7 @@ Status SessionFiles::Checkpoint(const SessionState& state, const RecordTable& ta
   next.chunks.resize(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) next.chunks[i].chain = chain[i];
   HGA_RETURN_IF_ERROR(impl.WriteRecordsIndex(table, first_chunk, end_chunk, &next));
+  HGA_RETURN_IF_ERROR(impl.Settle());
   const IoFile& slot = impl.slots[SlotOf(next.generation)];
   HGA_RETURN_IF_ERROR(slot.Write(0, EncodeManifest(next, state)));
   HGA_RETURN_IF_ERROR(impl.Sync(slot));

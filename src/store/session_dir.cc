@@ -180,4 +180,14 @@ Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,
   return std::vector<std::byte>(tail.begin(), tail.end());
 }
 
+Status RewriteSlot(const IoFile& slot, const ManifestHeader& header) {
+  HGA_ASSIGN_OR_RETURN(const Pages all, Pages::Reserve(static_cast<size_t>(header.FileBytes())));
+  const std::span<std::byte> bytes(all.data(), all.size());
+  HGA_RETURN_IF_ERROR(slot.Read(0, bytes));
+  const auto payload =
+      bytes.subspan(kManifestHeaderBytes, static_cast<size_t>(header.payload_bytes));
+  HGA_RETURN_IF_ERROR(ParseManifest(header, payload).status());
+  return slot.Write(0, bytes);
+}
+
 }  // namespace hga

@@ -53,6 +53,8 @@ Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots);
 // The tail of a manifest; empty when it has none. kDataLoss when it is damaged.
 Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,
                                         const ManifestHeader& header);
+// Writes a manifest that was read over itself, the same bytes, so that a sync reaches them.
+Status RewriteSlot(const IoFile& slot, const ManifestHeader& header);
 // The slot that a manifest is written to.
 inline size_t SlotOf(uint64_t generation) { return generation % 2; }
 
