@@ -88,6 +88,12 @@ class IoBackend {
   // their number. Completions come in any order.
   virtual int Reap(std::span<IoCompletion> out, int least) = 0;
   virtual int in_flight() const = 0;
+
+  // Numbers of attempts, for tags: never the same twice, whichever queue asks.
+  uint64_t NextAttempt() { return ++attempts_; }
+
+ private:
+  uint64_t attempts_ = 0;
 };
 
 enum class IoChoice { kAuto, kUring, kThreads };
