@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "hga/status.h"
 #include "store/cell_pool.h"
@@ -35,7 +36,7 @@ struct TierStats {
   int64_t failed_writes = 0;  // transfers
   int64_t stale = 0;          // cells that arrived after their slot had gone to another holder
   double stall_seconds = 0;   // waiting for cells
-  std::string write_error;   // why records can't be written; empty when they can
+  std::string write_error;    // why records can't be written; empty when they can
 };
 
 // Not thread-safe; sequences must be closed before it.
@@ -54,6 +55,11 @@ class KvTiers {
   Transfers& transfers() { return *transfers_; }
   TierStats& stats() { return stats_; }
 
+  // Sequences from when they are made until they are closed.
+  void Add(TransferOwner* owner) { owners_.push_back(owner); }
+  void Remove(TransferOwner* owner) { std::erase(owners_, owner); }
+  // Has all of them write what they could not write; whether anything is under way then.
+  bool WriteUnsaved();
   // Waits until nothing is under way, as the files of sessions ask for.
   void Drain();
 
@@ -70,6 +76,7 @@ class KvTiers {
   CellPool pool_;
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
+  std::vector<TransferOwner*> owners_;
   int64_t disk_used_ = 0;
 };
 
