@@ -83,7 +83,7 @@ def run_rig(scratch, rig):
         return True, ""
     lines = [line.strip() for line in (run.stdout + "\n" + run.stderr).split("\n")]
     telling = [line for line in lines if any(word in line for word in (
-        "expected sequence", "CHECK", "came back", "computed again", "does not get over", "hangs",
+        "expected sequence", "check", "came back", "computed again", "does not get over", "hangs",
         "is not found", "are available", "are open", "records were lost", "Actual", "actual"))]
     return False, (telling or [f"exit {run.returncode}"])[0][:110]
 
