@@ -20,14 +20,6 @@ namespace {
 
 constexpr int kIoDepth = 256;
 
-Result<IoChoice> ChoiceOf(const std::string& name) {
-  if (name == "auto") return IoChoice::kAuto;
-  if (name == "io_uring") return IoChoice::kUring;
-  if (name == "threads") return IoChoice::kThreads;
-  return InvalidArgument(
-      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
-}
-
 Status CheckKvOptions(const KvOptions& kv) {
   for (const int64_t bytes : {kv.host_bytes, kv.device_bytes, kv.disk_bytes}) {
     if (bytes < 0) return InvalidArgument(fmt::format("a budget of {} bytes", bytes));
@@ -55,6 +47,15 @@ double LatencyQuantile(const IoQueueStats& stats, double quantile) {
 
 }  // namespace
 
+Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
+                                               std::string* note) {
+  if (name == "auto") return OpenIo(IoChoice::kAuto, depth, note);
+  if (name == "io_uring") return OpenIo(IoChoice::kUring, depth, note);
+  if (name == "threads") return OpenIo(IoChoice::kThreads, depth, note);
+  return InvalidArgument(
+      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
+}
+
 Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
                                                const HistoryShape& shape) {
   HGA_RETURN_IF_ERROR(CheckKvOptions(options));
@@ -64,8 +65,8 @@ Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
 }
 
 Status KvSpace::OpenDisk() {
-  HGA_ASSIGN_OR_RETURN(const IoChoice choice, ChoiceOf(options_.io));
-  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io, OpenIo(choice, kIoDepth, &io_note_));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io,
+                       OpenNamedIo(options_.io, kIoDepth, &io_note_));
   HGA_RETURN_IF_ERROR(io->MakeDirectory(options_.directory));
   HGA_ASSIGN_OR_RETURN(const FileSystemFacts facts, FactsOf(options_.directory));
   if (facts.in_memory && !options_.allow_ram_directory) {
@@ -92,7 +93,7 @@ Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads
                             int span) const {
   MemoryPlan plan;
   plan.context = capacity;
-  PlanKv(rules, heads, shape_.layers, options_, span, &plan);
+  PlanKv(rules, heads, shape_.layers, options_, false, span, &plan);
   if (options_.device_bytes == 0 || plan.device_bytes <= options_.device_bytes) return OkStatus();
   return ResourceExhausted(fmt::format(
       "{} tokens need {} bytes that stay in memory (dense layers {}, windows and samples {}, "
@@ -152,6 +153,12 @@ void KvSpace::Drain() {
   if (tiers_ != nullptr) tiers_->Drain();
 }
 
+void KvSpace::EvictAll() {
+  if (tiers_ == nullptr) return;
+  Drain();
+  tiers_->pool().EvictAll();
+}
+
 KvStats KvSpace::stats() const {
   KvStats out;
   if (tiers_ == nullptr) return out;
@@ -174,6 +181,7 @@ KvStats KvSpace::stats() const {
   out.slots_touched = tiers_->pool().touched();
   out.evictions = tiers_->pool().evictions();
   out.disk_bytes = tiers_->disk_used();
+  out.read_latency = io.read_latency;
   out.read_p50_us = LatencyQuantile(io, 0.5);
   out.read_p99_us = LatencyQuantile(io, 0.99);
   out.error = tier.write_error;
@@ -181,7 +189,7 @@ KvStats KvSpace::stats() const {
 }
 
 void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
-            const KvOptions& options, int span, MemoryPlan* plan) {
+            const KvOptions& options, bool session, int span, MemoryPlan* plan) {
   const HistoryShape shape{layers, heads.kv_heads, heads.head_dim};
   const bool tiered = options.host_bytes > 0;
   const int64_t chunks = spec::CeilDiv(plan->context, spec::kChunk);
@@ -207,10 +215,10 @@ void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
     moving += cells * CellBytes(shape);
   }
   plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
-  if (!tiered) return;
-  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   plan->host_bytes = std::min(moving, options.host_bytes);
-  plan->disk_bytes = moving;
+  plan->disk_bytes = session ? plan->kv_bytes : moving;
+  if (!tiered && !session) return;
+  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   const TierOptions buffers;
   plan->staging_bytes =
       Transfers::StagingBytes(shape, buffers.single_buffers, buffers.whole_buffers);

@@ -35,6 +35,13 @@ void CellPool::RemoveSlots(int64_t slots) {
   }
 }
 
+void CellPool::EvictAll() {
+  while (oldest_ != kNoSlot) {
+    ++evictions_;
+    Free(oldest_);
+  }
+}
+
 std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
   SlotId slot = kNoSlot;
   if (taken_ < limit_ && first_free_ != kNoSlot) {

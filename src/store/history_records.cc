@@ -197,6 +197,7 @@ void KvHistory::WriteEnded(const Transfer& transfer, int error) {
     return;
   }
   write_error_ = OkStatus();
+  tiers_->stats().write_error.clear();
   records_.generation(transfer.chunk, transfer.layer) = transfer.generation;
   Layer& layer = at(transfer.layer);
   if (layer.policy.resident) return;

@@ -35,7 +35,7 @@ struct TierStats {
   int64_t failed_writes = 0;  // transfers
   int64_t stale = 0;          // cells that arrived after their slot had gone to another holder
   double stall_seconds = 0;   // waiting for cells
-  std::string write_error;   // why records can't be written; empty when they can
+  std::string write_error;    // why records can't be written; empty when they can
 };
 
 // Not thread-safe; sequences must be closed before it.
