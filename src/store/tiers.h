@@ -35,7 +35,7 @@ struct TierStats {
   int64_t failed_writes = 0;  // transfers
   int64_t stale = 0;          // cells that arrived after their slot had gone to another holder
   double stall_seconds = 0;   // waiting for cells
-  std::string write_error;   // why records can't be written; empty when they can
+  std::string write_error;    // why records can't be written; empty when they can
 };
 
 // Not thread-safe; sequences must be closed before it.
@@ -52,6 +52,7 @@ class KvTiers {
   CellPool& pool() { return pool_; }
   IoBackend& io() { return *io_; }
   Transfers& transfers() { return *transfers_; }
+  int cells_per_sector() const { return cells_per_sector_; }
   TierStats& stats() { return stats_; }
 
   // Waits until nothing is under way, as the files of sessions ask for.
@@ -70,6 +71,7 @@ class KvTiers {
   CellPool pool_;
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
+  int cells_per_sector_ = 1;
   int64_t disk_used_ = 0;
 };
 
