@@ -228,17 +228,27 @@ TEST_P(IoQueueTest, ACompletionToldTwiceCountsOnce) {
 
 TEST_P(IoQueueTest, AnEarlierAttemptsCompletionDoesNotEndTheNextOne) {
   Prepare(6);
-  // The first attempt is short and told twice; the second copy comes while the rest is under way.
+  // Every attempt is told twice; the second copy of a short one comes while the rest is under way.
   FaultIo doubled(faulty_.get(), {.kind = FaultKind::kDuplicated, .at = 0, .sticky = true});
-  FaultIo late(&doubled, {.kind = FaultKind::kLate, .at = 1, .sticky = true});
-  Set(FaultKind::kShortAligned);
-  IoQueue queue(&late);
-  IoMemory memory(8 * kUnit);
-  EXPECT_EQ(Ended(&queue, Read(&queue, 9, memory.all())), 0);
-  EXPECT_TRUE(HasPattern(memory.all(), 9 * kUnit, 6));
-  EXPECT_EQ(queue.stats().continued, 1);
-  for (int i = 0; i < 20; ++i) queue.Wait({}, 0);
-  EXPECT_EQ(queue.stats().dropped, 2);
+  IoMemory memory(9 * kUnit);
+  for (int64_t at = 0; at < 20; ++at) {
+    Set(FaultKind::kShortAligned, at % 2);
+    IoQueue queue(&doubled);
+    EXPECT_EQ(Ended(&queue, Read(&queue, at, memory.all())), 0);
+    EXPECT_TRUE(HasPattern(memory.all(), at * kUnit, 6));
+    EXPECT_EQ(queue.stats().continued, at % 2 == 0 ? 1 : 0);
+    queue.Wait({}, 0);
+    EXPECT_EQ(queue.stats().dropped, at % 2 == 0 ? 2 : 1);
+  }
+}
+
+TEST_P(IoQueueTest, MoreBytesThanAskedForIsAnError) {
+  Prepare(11);
+  Set(FaultKind::kTooManyBytes);
+  IoQueue queue(faulty_.get());
+  IoMemory memory(2 * kUnit);
+  EXPECT_EQ(Ended(&queue, Read(&queue, 0, memory.all())), EIO);
+  EXPECT_EQ(Ended(&queue, Read(&queue, 0, memory.all())), 0);
 }
 
 TEST_P(IoQueueTest, AStaleTagCountsForNobodyAndNobodyWaitsForEver) {

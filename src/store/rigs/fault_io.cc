@@ -11,8 +11,7 @@ namespace hga::rigs {
 namespace {
 
 constexpr std::byte kRubbish{0x5A};
-// Calls of Reap that late and repeated completions sit out: long enough for their slots and buffers
-// to serve others meanwhile.
+// Calls of Reap that late completions sit out.
 constexpr int kLateCalls = 6;
 constexpr int64_t kOddBytes = 1096;
 
@@ -229,7 +228,7 @@ void FaultIo::Complete(const Slot& slot, int64_t result) {
   if (slot.fault == FaultKind::kStaleTag) held.completion.tag = last_tag_;
   held_.push_back(held);
   if (slot.fault == FaultKind::kDuplicated) {
-    held_.push_back({.completion = held.completion, .calls = kLateCalls, .extra = true});
+    held_.push_back({.completion = held.completion, .calls = 1, .extra = true});
   }
 }
 

@@ -29,7 +29,7 @@ enum class FaultKind {
   kEcanceled,
   kLate,        // told some calls of Reap later, or when nothing else is left
   kReordered,   // told after those that completed later
-  kDuplicated,  // told again, some calls of Reap later
+  kDuplicated,  // told again by the next call of Reap
   kStaleTag,    // told with the tag of an earlier one: the right one never comes
   // Of calls.
   kSyncEio,
