@@ -90,6 +90,13 @@ class IoBackend {
   // their number. Completions come in any order.
   virtual int Reap(std::span<IoCompletion> out, int least) = 0;
   virtual int in_flight() const = 0;
+
+  // Counts up. Queues tag their attempts with it, so that a late answer to one queue is nothing to
+  // the next one over the same back end.
+  uint64_t NextAttempt() { return ++attempts_; }
+
+ private:
+  uint64_t attempts_ = 0;
 };
 
 enum class IoChoice { kAuto, kUring, kThreads };
