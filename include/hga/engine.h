@@ -117,6 +117,7 @@ struct KvStats {
   int64_t cells_on_their_way = 0;
   int64_t reads = 0, writes = 0;  // transfers
   int64_t read_bytes = 0, written_bytes = 0;
+  int64_t summary_pages = 0;      // pages of summaries brought in from the disk
   int64_t damaged = 0;  // cells whose checksum did not match
   int64_t failed_reads = 0, failed_writes = 0;
   int64_t recomputed_tokens = 0;  // because a record was lost

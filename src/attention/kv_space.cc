@@ -213,6 +213,7 @@ KvStats KvSpace::stats() const {
   out.writes = io.writes;
   out.read_bytes = io.read_bytes;
   out.written_bytes = io.written_bytes;
+  out.summary_pages = tier.summary_pages;
   out.damaged = tier.damaged;
   out.failed_reads = tier.failed_reads;
   out.failed_writes = tier.failed_writes;

@@ -209,6 +209,7 @@ void SummaryPager::Ended(const Transfer& transfer, int error) {
   std::memcpy(at(transfer.layer).summaries->Page(page), transfer.data.data(), transfer.data.size());
   p.state = State::kSaved;
   ++resident_;
+  ++tiers_->stats().summary_pages;
 }
 
 void SummaryPager::NoteDamage(int layer, int64_t page) {

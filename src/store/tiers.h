@@ -30,6 +30,7 @@ struct TierStats {
   int64_t hits = 0;           // of those, in memory already
   int64_t prefetched = 0;     // of those, on their way already
   int64_t read = 0;           // cells brought in from the disk
+  int64_t summary_pages = 0;  // pages of summaries brought in
   int64_t damaged = 0;        // cells whose bytes did not match their checksum
   int64_t failed_reads = 0;   // transfers
   int64_t failed_writes = 0;  // transfers

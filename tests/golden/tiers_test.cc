@@ -203,6 +203,7 @@ TEST(SpilledSummaries, LogitsAreEqual) {
   auto spilled = engine->NewSequence(rules, kPrompt + kSteps + 1);
   ASSERT_TRUE(spilled.ok()) << spilled.status().message();
   EXPECT_TRUE(Ask(*engine, **spilled, prompt, kSteps, false) == expected);
+  EXPECT_GT(engine->kv_stats().summary_pages, 0);
   // Once more behind a cut inside a page.
   EXPECT_TRUE((*spilled)->Truncate(kPrompt - 700).ok());
   EXPECT_TRUE(Ask(*engine, **spilled, prompt, kSteps, false) == expected);
