@@ -46,6 +46,9 @@ std::vector<std::string> PlanLines(const MemoryPlan& p) {
       fmt::format("{} of {} available memory", Bytes(p.total_bytes), Bytes(p.available_bytes)));
   if (p.disk_bytes > 0) {
     lines.back() += fmt::format(", {} on disk", Bytes(p.disk_bytes));
+    if (p.spilled_summary_bytes > 0) {
+      lines.back() += fmt::format(" with {} of summaries", Bytes(p.spilled_summary_bytes));
+    }
     if (p.disk_available_bytes > 0) {
       lines.back() += fmt::format(" of {} available there", Bytes(p.disk_available_bytes));
     }
@@ -62,6 +65,7 @@ nlohmann::json PlanJson(const MemoryPlan& p) {
           {"dense_bytes", p.dense_bytes},
           {"window_bytes", p.window_bytes},
           {"summary_bytes", p.summary_bytes},
+          {"spilled_summary_bytes", p.spilled_summary_bytes},
           {"device_bytes", p.device_bytes},
           {"table_bytes", p.table_bytes},
           {"host_bytes", p.host_bytes},

@@ -105,7 +105,8 @@ Result<KvOptions> MakeKvOptions(const KvFlags& flags, bool session) {
   kv.disk_bytes = static_cast<int64_t>(flags.disk_bytes);
   kv.allow_ram_directory = flags.allow_ram_directory;
   kv.io = flags.io;
-  if (!session && kv.host_bytes == 0) return kv;
+  const bool beyond_memory = kv.host_bytes > 0 || kv.device_bytes > 0;
+  if (!session && !beyond_memory) return kv;
   HGA_ASSIGN_OR_RETURN(kv.directory, KvDirectory(flags.directory));
   if (flags.directory.empty()) HGA_RETURN_IF_ERROR(MakeParents(kv.directory));
   return kv;

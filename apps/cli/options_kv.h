@@ -46,7 +46,7 @@ CLI::Option* AddSizeOption(CLI::App& verb, const std::string& name, uint64_t* by
 // kInvalidArgument without a home.
 Result<std::string> KvDirectory(const std::string& given);
 // The flags as the engine wants them. A directory is chosen, and made with its parents, only when
-// something goes to disk: a session or K/V beyond --kv-host-mem.
+// something may go to disk: a session, or what is beyond --kv-host-mem and --kv-device-mem.
 Result<KvOptions> MakeKvOptions(const KvFlags& flags, bool session);
 
 }  // namespace hga::cli

@@ -22,7 +22,8 @@ constexpr int64_t KvStats::*kCounts[] = {
     &KvStats::cells_wanted,  &KvStats::cells_in_memory, &KvStats::cells_on_their_way,
     &KvStats::reads,         &KvStats::writes,          &KvStats::read_bytes,
     &KvStats::written_bytes, &KvStats::damaged,         &KvStats::failed_reads,
-    &KvStats::failed_writes, &KvStats::evictions,       &KvStats::recomputed_tokens};
+    &KvStats::failed_writes, &KvStats::evictions,       &KvStats::recomputed_tokens,
+    &KvStats::summary_pages};
 
 std::string Bytes(double value) { return FormatBytes(value); }
 std::string Bytes(int64_t value) { return FormatBytes(static_cast<double>(value)); }
@@ -101,6 +102,7 @@ json KvJson(const KvStats& s) {
           {"writes", s.writes},
           {"read_bytes", s.read_bytes},
           {"written_bytes", s.written_bytes},
+          {"summary_pages", s.summary_pages},
           {"damaged", s.damaged},
           {"failed_reads", s.failed_reads},
           {"failed_writes", s.failed_writes},

@@ -45,6 +45,40 @@ double LatencyQuantile(const IoQueueStats& stats, double quantile) {
   return 0;
 }
 
+// Bytes of group-level key and value means of layers with a beam: of all, and of the largest.
+struct GroupLevel {
+  int64_t all = 0;
+  int64_t largest = 0;
+};
+
+GroupLevel GroupLevelBytes(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                           int64_t capacity) {
+  GroupLevel level;
+  for (int layer = 0; layer < layers; ++layer) {
+    const RoutingConfig& rule = rules.RuleOf(layer);
+    if (rules.KindOf(layer) != LayerKind::kRouted || rule.chunk_beam == 0) continue;
+    const int64_t bytes = spec::CeilDiv(capacity, spec::kChunk) * heads.kv_heads *
+                          (LayerSummaries::KeyBytesPerChunk(rule, heads.head_dim) +
+                           LayerSummaries::ValueBytesPerChunk(rule, heads.head_dim));
+    level.all += bytes;
+    level.largest = std::max(level.largest, bytes);
+  }
+  return level;
+}
+
+// What does not fit of the group level goes to disk, but for one layer's worth, which any beam
+// fits into.
+void SpillSummaries(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                    const KvOptions& options, MemoryPlan* plan) {
+  const int64_t over = plan->device_bytes - options.device_bytes;
+  if (options.device_bytes == 0 || options.directory.empty() || over <= 0) return;
+  const GroupLevel level = GroupLevelBytes(rules, heads, layers, plan->context);
+  plan->spilled_summary_bytes = std::min(over, level.all - level.largest);
+  plan->summary_bytes -= plan->spilled_summary_bytes;
+  plan->device_bytes -= plan->spilled_summary_bytes;
+  if (plan->spilled_summary_bytes > 0) plan->disk_bytes += level.all;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
@@ -89,17 +123,30 @@ Status KvSpace::OpenDisk() {
   return OkStatus();
 }
 
-Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+MemoryPlan KvSpace::PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                             int span) const {
   MemoryPlan plan;
   plan.context = capacity;
   PlanKv(rules, heads, shape_.layers, options_, false, span, &plan);
+  return plan;
+}
+
+Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                            int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
   if (options_.device_bytes == 0 || plan.device_bytes <= options_.device_bytes) return OkStatus();
   return ResourceExhausted(fmt::format(
       "{} tokens need {} bytes that stay in memory (dense layers {}, windows and samples {}, "
       "summaries {}), allowed are {}",
       capacity, plan.device_bytes, plan.dense_bytes, plan.window_bytes, plan.summary_bytes,
       options_.device_bytes));
+}
+
+int64_t KvSpace::SummaryBudget(const AttentionConfig& rules, const HeadShape& heads,
+                               int64_t capacity, int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
+  if (plan.spilled_summary_bytes == 0) return -1;
+  return GroupLevelBytes(rules, heads, shape_.layers, capacity).all - plan.spilled_summary_bytes;
 }
 
 Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& rules,
@@ -173,6 +220,7 @@ KvStats KvSpace::stats() const {
   out.writes = io.writes;
   out.read_bytes = io.read_bytes;
   out.written_bytes = io.written_bytes;
+  out.summary_pages = tier.summary_pages;
   out.damaged = tier.damaged;
   out.failed_reads = tier.failed_reads;
   out.failed_writes = tier.failed_writes;
@@ -215,8 +263,9 @@ void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
     moving += cells * CellBytes(shape);
   }
   plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
+  SpillSummaries(rules, heads, layers, options, plan);
   plan->host_bytes = std::min(moving, options.host_bytes);
-  plan->disk_bytes = session ? plan->kv_bytes : moving;
+  plan->disk_bytes += session ? plan->kv_bytes : moving;
   if (!tiered && !session) return;
   plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   const TierOptions buffers;

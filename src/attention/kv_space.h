@@ -41,6 +41,10 @@ class KvSpace {
   Result<Session> OpenSession(const std::string& name, const SessionIdentity& identity,
                               const AttentionConfig& rules, const HeadShape& heads,
                               int64_t capacity, int span);
+  // Bytes of group-level summaries that a sequence may keep in memory when all of them exceed the
+  // bound of what stays there; -1: all of them may.
+  int64_t SummaryBudget(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                        int span) const;
   // Waits until nothing is under way on the disk.
   void Drain();
   void EvictAll();
@@ -50,6 +54,8 @@ class KvSpace {
   KvSpace(const KvOptions& options, const HistoryShape& shape) : options_(options), shape_(shape) {}
   Status OpenDisk();
   bool tiered() const { return tiers_ != nullptr && tiers_->tiered(); }
+  MemoryPlan PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                     int span) const;
   Status CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                      int span) const;
 

@@ -211,7 +211,7 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     // Whatever was written behind the ends of the sequences does not count.
     for (const BatchItem& item : items) {
       auto& s = static_cast<SequenceImpl&>(*item.sequence);
-      HGA_RETURN_IF_ERROR(s.history_->Truncate(s.length()));
+      HGA_RETURN_IF_ERROR(Truncate(s, s.length()));
     }
     if (status.code() != StatusCode::kDataLoss || attempt == kMostRecoveries) return status;
     HGA_RETURN_IF_ERROR(Recover(*failed));

@@ -105,6 +105,7 @@ class EngineImpl final : public Engine {
   Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
   // engine_kv.cc
   Status Recover(SequenceImpl& sequence);
+  Status CutTo(SequenceImpl& sequence, int64_t length);
   Status CutAtLoss(SequenceImpl& sequence);
   Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
   Result<SessionIdentity> Identity();

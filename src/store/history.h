@@ -90,6 +90,7 @@ class KvHistory final : private TransferOwner {
   const HistoryShape& shape() const { return shape_; }
   int64_t capacity() const { return capacity_; }
   int64_t length() const { return length_; }  // tokens whose K/V is whole
+  KvTiers* tiers() const { return tiers_; }   // null: all in memory
   bool resident(int layer) const { return layers_[static_cast<size_t>(layer)].policy.resident; }
   const LayerPolicy& policy(int layer) const { return layers_[static_cast<size_t>(layer)].policy; }
 

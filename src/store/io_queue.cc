@@ -65,7 +65,7 @@ int IoQueue::Wait(std::span<IoDone> out, int least) {
   return count;
 }
 
-uint64_t IoQueue::NewTag(uint32_t slot) { return ++attempts_ << kSlotBits | slot; }
+uint64_t IoQueue::NewTag(uint32_t slot) { return io_->NextAttempt() << kSlotBits | slot; }
 
 // Fills free slots and hands the back end what it takes.
 void IoQueue::Start() {

@@ -30,6 +30,7 @@ struct TierStats {
   int64_t hits = 0;           // of those, in memory already
   int64_t prefetched = 0;     // of those, on their way already
   int64_t read = 0;           // cells brought in from the disk
+  int64_t summary_pages = 0;  // pages of summaries brought in
   int64_t damaged = 0;        // cells whose bytes did not match their checksum
   int64_t failed_reads = 0;   // transfers
   int64_t failed_writes = 0;  // transfers
@@ -52,6 +53,7 @@ class KvTiers {
   CellPool& pool() { return pool_; }
   IoBackend& io() { return *io_; }
   Transfers& transfers() { return *transfers_; }
+  int cells_per_sector() const { return cells_per_sector_; }
   TierStats& stats() { return stats_; }
 
   // Waits until nothing is under way, as the files of sessions ask for.
@@ -70,6 +72,7 @@ class KvTiers {
   CellPool pool_;
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
+  int cells_per_sector_ = 1;
   int64_t disk_used_ = 0;
 };
 
