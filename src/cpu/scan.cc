@@ -23,6 +23,8 @@ constexpr int kPanelVectors = kPanel / static_cast<int>(kLanes);
 // Accumulators of the scan tile: rows x panels x vectors, within the register file.
 constexpr int kScanRows = kLanes == 16 ? 8 : 4;
 constexpr int kScanPanels = kLanes == 16 ? 2 : 1;
+// Rows that share a widened group: more, for nothing else needs registers.
+constexpr int kWideRows = kLanes == 8 ? 6 : kScanRows;
 constexpr int kScanVectors = kScanPanels * kPanelVectors;
 
 // Panels that are scanned side by side. A place past the last panel holds the last one again; its
@@ -194,23 +196,29 @@ HWY_INLINE void PutPanel(const cpu::ScanArgs& a, int64_t panel, float lift, int 
 template <class T>
 HWY_INLINE void ScanGroup(const cpu::ScanArgs& a, const int32_t* panels, int count,
                           const PanelGroup<T>& group) {
-  HWY_ALIGN float sums[kScanRows * kScanPanels * kPanel];
+  HWY_ALIGN float sums[HWY_MAX(kScanRows, kWideRows) * kScanPanels * kPanel];
   constexpr float kLift = std::is_same_v<T, Fp8> ? kFp8Lift : 1.0f;
-  // Many rows share means that are widened once.
-  const bool widen = a.rows > kScanRows;
-  if (widen) WidenGroup(group, a.head_dim, a.panel);
-  for (int row = 0; row < a.rows; row += kScanRows) {
-    const int rows = HWY_MIN(kScanRows, a.rows - row);
-    const float* q = a.q + int64_t{row} * a.head_dim;
-    WithRows<kScanRows>(rows, [&](auto k) HWY_ATTR {
-      constexpr int kRows = decltype(k)::value;
-      if (widen) return PanelTile<kRows>(q, a.head_dim, WideMeans{a.panel}, sums);
-      StoredTile<kRows>(q, a.head_dim, group, sums);
-    });
+  const auto put = [&](int row, int rows) HWY_ATTR {
     for (int j = 0; j < count; ++j) {
       PutPanel(a, panels[j], kLift, rows, sums + j * kPanel, kScanPanels * kPanel,
                a.e + row * a.e_stride);
     }
+  };
+  if (a.rows <= kScanRows) {
+    WithRows<kScanRows>(a.rows, [&](auto k) HWY_ATTR {
+      StoredTile<decltype(k)::value>(a.q, a.head_dim, group, sums);
+    });
+    return put(0, a.rows);
+  }
+  // Many rows share means that are widened once.
+  WidenGroup(group, a.head_dim, a.panel);
+  for (int row = 0; row < a.rows; row += kWideRows) {
+    const int rows = HWY_MIN(kWideRows, a.rows - row);
+    WithRows<kWideRows>(rows, [&](auto k) HWY_ATTR {
+      PanelTile<decltype(k)::value>(a.q + int64_t{row} * a.head_dim, a.head_dim, WideMeans{a.panel},
+                                    sums);
+    });
+    put(row, rows);
   }
 }
 
@@ -402,13 +410,15 @@ void TailOf(const cpu::TailArgs& a) {
   for (int64_t first = 0; first < a.count; first += kTailTile) {
     const int64_t next = first + kTailTile;
     const int count = count_at(first);
+    const ValueTile<kDim, T> stored{all.From(first), all.From(HWY_MIN(next, a.count)), count,
+                                    count_at(next)};
     if (widen) {
+      for (int i = 0; i < kTailTile; ++i) stored.PrefetchRow(i);
       Widen(all(first), static_cast<size_t>(count * kDim), 1.0f, a.tile);
       const ValueRows<kDim, float> wide{a.tile, nullptr};
       TailTile(a, first, ValueTile<kDim, float>{wide, wide, count, 0});
     } else {
-      TailTile(a, first,
-               ValueTile<kDim, T>{all.From(first), all.From(next), count, count_at(next)});
+      TailTile(a, first, stored);
     }
   }
 }
