@@ -26,6 +26,7 @@ struct ScanArgs {
   float* e = nullptr;                   // [rows][e_stride]
   int64_t e_stride = 0;
   float* panel = nullptr;  // scratch [head_dim][32]
+  Bf16* narrow = nullptr;  // scratch [rows][head_dim]
 };
 
 // Most panels of one scan: it covers a segment at most.
