@@ -129,11 +129,13 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
+  const HeadShape heads = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
-                       space_->NewHistory(attention, transformer_.head_shape(), capacity, span_));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, transformer_.head_shape(),
-                                               transformer_.config().rope_theta, *history));
+                       space_->NewHistory(attention, heads, capacity, span_));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *history,
+                              space_->SummaryBudget(attention, heads, capacity, span_)));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
