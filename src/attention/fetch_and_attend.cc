@@ -64,6 +64,16 @@ Piece ListPiece(const AttendRoutedParams& p, KvHistory& history, int layer, int 
   return piece;
 }
 
+// The same; where not even one query has room, after waiting for what is under way: cells that are
+// being written out or read ahead have room again once that is done.
+Piece ListOrWait(const AttendRoutedParams& p, KvHistory& history, int layer, int begin,
+                 CellFetch* fetch) {
+  const Piece piece = ListPiece(p, history, layer, begin, fetch);
+  if (!piece.empty() || begin == p.queries) return piece;
+  history.Settle();
+  return ListPiece(p, history, layer, begin, fetch);
+}
+
 }  // namespace
 
 Status SequenceAttention::AttendRouted(Ops& ops, KvHistory& history, int layer,
@@ -79,12 +89,7 @@ Status SequenceAttention::AttendRouted(Ops& ops, KvHistory& history, int layer,
     next->Release();
     return status;
   };
-  Piece piece = ListPiece(p, history, layer, 0, now);
-  if (piece.empty()) {
-    // Cells that are being written out have room again once that is done.
-    history.Settle();
-    piece = ListPiece(p, history, layer, 0, now);
-  }
+  Piece piece = ListOrWait(p, history, layer, 0, now);
   if (Status s = history.Start(now); !s.ok()) return release(s);
   while (!piece.empty()) {
     Piece after = ListPiece(p, history, layer, piece.end, next);
@@ -94,7 +99,7 @@ Status SequenceAttention::AttendRouted(Ops& ops, KvHistory& history, int layer,
     ops.AttendRouted(PartOf(p, piece));
     now->Release();
     if (after.empty() && piece.end < p.queries) {
-      after = ListPiece(p, history, layer, piece.end, next);
+      after = ListOrWait(p, history, layer, piece.end, next);
       if (Status s = history.Start(next); !s.ok()) return release(s);
     }
     if (after.empty()) break;
@@ -167,9 +172,13 @@ Status SequenceAttention::RebuildChunks(Ops& ops, KvHistory& history, int layer,
     Close(ops, history, layer, from * kChunk, to * kChunk);
     return OkStatus();
   }
+  // Two pieces have room together.
+  history.Settle();
+  const int64_t step = std::clamp<int64_t>(
+      history.fetch_room() / (2 * CellsPerRecord(history.shape())), 1, kRebuildChunks);
   const auto list = [&](int64_t first, CellFetch* fetch) {
     fetch->Begin(&history, layer);
-    const int64_t end = std::min(to, first + kRebuildChunks) * spec::kCellsPerChunk;
+    const int64_t end = std::min(to, first + step) * spec::kCellsPerChunk;
     for (int head = 0; head < shape_.kv_heads; ++head) {
       for (int64_t cell = first * spec::kCellsPerChunk; cell < end; ++cell) fetch->Add(head, cell);
     }
@@ -179,8 +188,8 @@ Status SequenceAttention::RebuildChunks(Ops& ops, KvHistory& history, int layer,
   CellFetch* now = &fetches[0];
   CellFetch* next = &fetches[1];
   HGA_RETURN_IF_ERROR(list(from, now));
-  for (int64_t first = from; first < to; first += kRebuildChunks) {
-    const int64_t end = std::min(to, first + kRebuildChunks);
+  for (int64_t first = from; first < to; first += step) {
+    const int64_t end = std::min(to, first + step);
     HGA_RETURN_IF_ERROR(list(end, next));
     HGA_RETURN_IF_ERROR(history.Finish(now));
     Close(ops, history, layer, first * kChunk, end * kChunk);

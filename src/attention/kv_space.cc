@@ -98,6 +98,16 @@ Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
   return space;
 }
 
+Result<std::unique_ptr<KvSpace>> KvSpace::OpenOn(std::unique_ptr<IoBackend> io,
+                                                 const KvOptions& options, TierOptions buffers,
+                                                 const HistoryShape& shape) {
+  HGA_RETURN_IF_ERROR(CheckKvOptions(options));
+  std::unique_ptr<KvSpace> space(new KvSpace(options, shape));
+  HGA_RETURN_IF_ERROR(io->MakeDirectory(options.directory));
+  HGA_RETURN_IF_ERROR(space->OpenTiers(std::move(io), std::move(buffers)));
+  return space;
+}
+
 Status KvSpace::OpenDisk() {
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io,
                        OpenNamedIo(options_.io, kIoDepth, &io_note_));
@@ -108,8 +118,13 @@ Status KvSpace::OpenDisk() {
         fmt::format("{} is on {}, which is memory itself: K/V there saves nothing",
                     Quoted(options_.directory), facts.name));
   }
-  TierOptions tiers;
-  tiers.slots = options_.host_bytes / CellBytes(shape_);
+  return OpenTiers(std::move(io), {});
+}
+
+Status KvSpace::OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers) {
+  // No bound, however small, means none.
+  tiers.slots =
+      options_.host_bytes == 0 ? 0 : std::max<int64_t>(1, options_.host_bytes / CellBytes(shape_));
   tiers.directory = options_.directory;
   tiers.disk_bytes = options_.disk_bytes;
   HGA_ASSIGN_OR_RETURN(tiers_, KvTiers::Make(shape_, tiers, std::move(io)));
@@ -158,20 +173,28 @@ Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& ru
                                tiers_.get(), Durability::kNone, -1, span);
 }
 
+Result<OpenedSession> KvSpace::FindOrCreate(const std::string& name,
+                                            const SessionIdentity& identity) {
+  Drain();
+  Result<OpenedSession> found =
+      SessionFiles::Open(&tiers_->io(), options_.directory, name, identity);
+  const StatusCode code = found.status().code();
+  if (code != StatusCode::kNotFound && code != StatusCode::kDataLoss) return found;
+  Result<SessionFiles> files =
+      SessionFiles::Create(&tiers_->io(), options_.directory, name, identity, RandomStoreId());
+  // Whoever ended before the first checkpoint left files that say nothing; those that say something
+  // are not replaced.
+  if (!files.ok()) return code == StatusCode::kDataLoss ? found.status() : files.status();
+  return OpenedSession{std::move(*files), {}, RecordTable(shape_), {}};
+}
+
 Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
                                               const SessionIdentity& identity,
                                               const AttentionConfig& rules, const HeadShape& heads,
                                               int64_t capacity, int span) {
   if (tiers_ == nullptr) return InvalidArgument("a session needs a directory for its records");
   HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
-  Drain();
-  Result<OpenedSession> found =
-      SessionFiles::Open(&tiers_->io(), options_.directory, name, identity);
-  if (!found.ok() && found.status().code() == StatusCode::kNotFound) {
-    HGA_ASSIGN_OR_RETURN(SessionFiles files, SessionFiles::Create(&tiers_->io(), options_.directory,
-                                                                  name, identity, RandomStoreId()));
-    found = OpenedSession{std::move(files), {}, RecordTable(shape_), {}};
-  }
+  Result<OpenedSession> found = FindOrCreate(name, identity);
   HGA_RETURN_IF_ERROR(found.status());
   SessionState& state = found->state;
   const auto length = static_cast<int64_t>(state.tokens.size());

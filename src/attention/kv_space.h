@@ -25,6 +25,10 @@ class KvSpace {
   // unknown back end, a directory in memory. kResourceExhausted: the sessions of the directory
   // are over the quota already.
   static Result<std::unique_ptr<KvSpace>> Open(const KvOptions& options, const HistoryShape& shape);
+  // The same over a disk of the caller's; of `buffers` only their numbers count.
+  static Result<std::unique_ptr<KvSpace>> OpenOn(std::unique_ptr<IoBackend> io,
+                                                 const KvOptions& options, TierOptions buffers,
+                                                 const HistoryShape& shape);
 
   const KvOptions& options() const { return options_; }
   // A history for spans of `span` tokens under `rules`. kResourceExhausted: what stays in memory
@@ -49,10 +53,13 @@ class KvSpace {
   void Drain();
   void EvictAll();
   KvStats stats() const;
+  KvTiers* tiers() { return tiers_.get(); }  // null without a directory
 
  private:
   KvSpace(const KvOptions& options, const HistoryShape& shape) : options_(options), shape_(shape) {}
   Status OpenDisk();
+  Status OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers);
+  Result<OpenedSession> FindOrCreate(const std::string& name, const SessionIdentity& identity);
   bool tiered() const { return tiers_ != nullptr && tiers_->tiered(); }
   MemoryPlan PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                      int span) const;

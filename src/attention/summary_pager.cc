@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "spec/layout.h"
@@ -38,14 +39,14 @@ Result<std::unique_ptr<SummaryPager>> SummaryPager::Make(KvTiers* tiers, const H
     pager->layers_.push_back(std::move(layer));
   }
   pager->budget_pages_ = std::max(pager->budget_pages_, largest);
-  HGA_RETURN_IF_ERROR(tiers->TakeDisk(pager->file_bytes_));
-  const auto file = tiers->io().OpenFile(tiers->options().directory, OpenMode::kTemporary);
-  Status status = file.status();
-  if (file.ok()) {
-    pager->file_ = *file;
-    status = tiers->io().Allocate(*file, pager->file_bytes_);
+  tiers->Add(pager.get());
+  if (Status status = tiers->TakeDisk(pager->file_bytes_); !status.ok()) {
+    pager->file_bytes_ = 0;
+    return status;
   }
-  if (!status.ok()) return status;
+  HGA_ASSIGN_OR_RETURN(pager->file_,
+                       tiers->io().OpenFile(tiers->options().directory, OpenMode::kTemporary));
+  HGA_RETURN_IF_ERROR(tiers->io().Allocate(pager->file_, pager->file_bytes_));
   return pager;
 }
 
@@ -67,6 +68,7 @@ void SummaryPager::AddRegions(Layer* layer, const HeadShape& shape) {
 }
 
 SummaryPager::~SummaryPager() {
+  tiers_->Remove(this);
   Settle();
   tiers_->GiveDisk(file_bytes_);
   if (file_ >= 0) tiers_->io().CloseFile(file_);
@@ -103,15 +105,28 @@ void SummaryPager::Closed(int layer, int64_t chunk) {
 
 void SummaryPager::Write(int layer, int64_t page) {
   Page& p = PageAt(layer, page);
-  const std::byte* bytes = at(layer).summaries->Page(page);
-  p.sum = CellSum({bytes, static_cast<size_t>(kPage)});
+  p.sum = CellSum({at(layer).summaries->Page(page), static_cast<size_t>(kPage)});
   p.state = State::kHere;
   p.used = true;
   ++resident_;
+  StartWrite(layer, page);
+}
+
+void SummaryPager::StartWrite(int layer, int64_t page) {
   Transfer* transfer = NewTransfer(IoOp::kWrite, layer, page);
-  std::memcpy(transfer->data.data(), bytes, static_cast<size_t>(kPage));
+  std::memcpy(transfer->data.data(), at(layer).summaries->Page(page), static_cast<size_t>(kPage));
   ++under_way_;
   tiers_->transfers().Start(transfer, file_, at(layer).file_offset + page * kPage);
+}
+
+void SummaryPager::WriteUnsaved() {
+  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
+    for (size_t page = 0; page < at(layer).pages.size(); ++page) {
+      if (at(layer).pages[page].state == State::kHere) {
+        StartWrite(layer, static_cast<int64_t>(page));
+      }
+    }
+  }
 }
 
 Status SummaryPager::Bring(int layer, const uint8_t* kept, int64_t stride) {
@@ -140,8 +155,10 @@ Status SummaryPager::Bring(int layer, const uint8_t* kept, int64_t stride) {
 }
 
 Status SummaryPager::MakeRoom(int64_t pages) {
+  bool tried = false;
   while (resident_ + pages > budget_pages_) {
     if (EvictOne()) continue;
+    if (under_way_ == 0 && !std::exchange(tried, true)) WriteUnsaved();
     if (under_way_ == 0) {
       return ResourceExhausted(
           fmt::format("summaries: {} pages and {} more exceed the budget of {}, and none can go",

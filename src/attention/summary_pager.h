@@ -79,6 +79,8 @@ class SummaryPager final : private TransferOwner {
   void AddRegions(Layer* layer, const HeadShape& shape);
   Transfer* NewTransfer(IoOp op, int layer, int64_t page);
   void Write(int layer, int64_t page);
+  void StartWrite(int layer, int64_t page);
+  void WriteUnsaved() override;
   Status ReadNeeded(int layer);
   Status MakeRoom(int64_t pages);
   bool EvictOne();

@@ -20,6 +20,11 @@ Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
 
 KvTiers::~KvTiers() = default;
 
+bool KvTiers::WriteUnsaved() {
+  for (TransferOwner* owner : owners_) owner->WriteUnsaved();
+  return transfers_->under_way() > 0;
+}
+
 void KvTiers::Drain() {
   while (transfers_->under_way() > 0) transfers_->Reap(1);
 }

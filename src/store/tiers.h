@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "hga/status.h"
 #include "store/cell_pool.h"
@@ -56,6 +57,11 @@ class KvTiers {
   int cells_per_sector() const { return cells_per_sector_; }
   TierStats& stats() { return stats_; }
 
+  // Sequences from when they are made until they are closed.
+  void Add(TransferOwner* owner) { owners_.push_back(owner); }
+  void Remove(TransferOwner* owner) { std::erase(owners_, owner); }
+  // Has all of them write what they could not write; whether anything is under way then.
+  bool WriteUnsaved();
   // Waits until nothing is under way, as the files of sessions ask for.
   void Drain();
 
@@ -73,6 +79,7 @@ class KvTiers {
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
   int cells_per_sector_ = 1;
+  std::vector<TransferOwner*> owners_;
   int64_t disk_used_ = 0;
 };
 
