@@ -45,7 +45,8 @@ PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shap
 
 Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
                                                   const HeadShape& shape, double rope_theta,
-                                                  const KvHistory& history) {
+                                                  const KvHistory& history,
+                                                  int64_t summary_budget) {
   SequenceAttention a;
   a.config_ = config;
   a.shape_ = shape;
@@ -58,9 +59,18 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
       a.summaries_.emplace_back();
       continue;
     }
+    const RoutingConfig& rule = config.RuleOf(layer);
+    const bool paged = summary_budget >= 0 && rule.chunk_beam > 0;
     HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
-                         LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity()));
+                         LayerSummaries::Make(rule, shape, history.capacity(), paged));
     a.summaries_.push_back(std::move(summaries));
+  }
+  a.summary_budget_ = summary_budget;
+  if (summary_budget >= 0 && history.tiers() != nullptr) {
+    HGA_ASSIGN_OR_RETURN(a.pager_,
+                         SummaryPager::Make(history.tiers(), shape, a.summaries_, summary_budget));
+    a.kept_.resize(static_cast<size_t>(shape.kv_heads) *
+                   static_cast<size_t>(spec::CeilDiv(history.capacity(), kChunk)));
   }
   return a;
 }
@@ -84,6 +94,7 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
     p.cells = cells.data();
     p.out = summaries_[static_cast<size_t>(layer)].view();
     ops.Summarise(p);
+    if (pager_ != nullptr) pager_->Closed(layer, chunk);
   }
 }
 
@@ -119,7 +130,7 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
       p.rule = &rule;
       p.plan = scratch.Plan(rule, shape_);
       p.tail = rule.tail ? scratch.tail() : nullptr;
-      Route(ops, scratch, p, layer);
+      HGA_RETURN_IF_ERROR(Route(ops, scratch, history, p, layer));
       HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
       CountRouted(scratch, p);
       if (queries == 1) Remember(p, layer);
@@ -129,12 +140,12 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
   return Internal("no such kind of layer");
 }
 
-void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
-                              int layer) {
+Status SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
+                                const AttendRoutedParams& attend, int layer) {
   if (!spec::NeedsSummaries(*attend.rule)) {
     std::memset(attend.plan.counts, 0,
                 sizeof(int32_t) * static_cast<size_t>(attend.queries * attend.plan.selectors));
-    return;
+    return OkStatus();
   }
   RouteParams r;
   r.shape = attend.shape;
@@ -145,7 +156,11 @@ void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendR
   r.summaries = summaries_[static_cast<size_t>(layer)].view();
   r.plan = attend.plan;
   r.tail = attend.rule->tail ? scratch.tail() : nullptr;
+  if (pager_ != nullptr && pager_->paged(layer)) {
+    HGA_RETURN_IF_ERROR(BringSummaries(ops, history, r, layer));
+  }
   ops.Route(r);
+  return OkStatus();
 }
 
 Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config,
@@ -156,13 +171,14 @@ Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const Attentio
           fmt::format("layer {} would become dense, but its K/V is not in memory whole", layer));
     }
   }
-  HGA_ASSIGN_OR_RETURN(SequenceAttention next, Make(config, shape_, rope_theta_, history));
+  HGA_ASSIGN_OR_RETURN(SequenceAttention next,
+                       Make(config, shape_, rope_theta_, history, summary_budget_));
   std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
     same[l] = config_.KindOf(layer) == LayerKind::kRouted &&
               config.KindOf(layer) == LayerKind::kRouted &&
-              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
+              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer)) && pager_ == nullptr;
     if (!same[l]) HGA_RETURN_IF_ERROR(next.RebuildLayer(ops, history, layer, length));
   }
   for (size_t l = 0; l < same.size(); ++l) {

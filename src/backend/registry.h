@@ -15,7 +15,7 @@ namespace hga {
 
 struct BackendOptions {
   int threads = 0;  // 0: one per core the process may use
-  std::string isa;  // "" or "auto": the machine's best; "ssse3", "avx2", "avx3": at most that
+  std::string isa;  // "" or "auto": the machine's best; "ssse3", "avx2", "avx3"...: at most that
 };
 
 using BackendFactory = std::function<Result<std::unique_ptr<Ops>>(const BackendOptions&)>;

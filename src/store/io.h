@@ -46,8 +46,10 @@ enum class OpenMode {
   kTemporary,  // without a name, gone when it is closed or the process ends; `path` is a directory
 };
 
-// Not thread-safe: one thread calls it. Errors of file operations are kNotFound, kIoError with the
-// path and the errno's text, kResourceExhausted for ENOSPC and EDQUOT.
+// Not thread-safe: one thread calls it. File numbers are not given out again soon; one that is not
+// open breaks a precondition, except in a request, which completes with -EBADF. Errors of file
+// operations are kNotFound, kIoError with the path and the errno's text, kResourceExhausted for
+// ENOSPC and EDQUOT.
 class IoBackend {
  public:
   virtual ~IoBackend() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each attempt has a tag of its own, so that the answer to an earlier attempt, late or told twice,
-// never counts for a later one.
+// never counts for a later one, nor for one of another queue.
 #include "store/io_queue.h"
 
 #include <algorithm>

@@ -170,8 +170,8 @@ class ConformanceTest : public testing::TestWithParam<const char*> {
   std::unique_ptr<Ops> reference_ = MakeReferenceOps();
 };
 
-#define HGA_EVERY_ISA(Suite)                                                     \
-  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3"), \
+#define HGA_EVERY_ISA(Suite)                                                                  \
+  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3", "avx3_bf16"), \
                            [](const auto& info) { return std::string(info.param); })
 
 // Limits of operations that know no attention.
