@@ -57,7 +57,8 @@ Status MakeRoot(IoBackend* io, const std::string& root) {
   return io->SyncDirectory(Parent(root));
 }
 
-// Removes what an interrupted creation left; kInvalidArgument when there is a session.
+// Removes what an interrupted creation, first checkpoint or deletion left; kInvalidArgument when
+// there is a session.
 Status RemoveLeftover(IoBackend* io, const std::string& root, const std::string& directory,
                       const std::string& name) {
   const Result<std::vector<std::string>> names = io->List(directory);
@@ -67,12 +68,14 @@ Status RemoveLeftover(IoBackend* io, const std::string& root, const std::string&
     // Only to see that nobody is creating it at this moment.
     HGA_ASSIGN_OR_RETURN(const IoFile records, LockSession(io, directory));
   }
-  for (const std::string_view slot : kSlotNames) {
-    if (std::ranges::find(*names, slot) == names->end()) continue;
-    HGA_ASSIGN_OR_RETURN(const IoFile file, OpenInSession(io, directory, slot));
-    HGA_ASSIGN_OR_RETURN(const int64_t size, file.Size());
-    if (size == 0) continue;
-    return InvalidArgument(fmt::format("session {} exists: {}", Quoted(name), Quoted(directory)));
+  const bool both = std::ranges::all_of(kSlotNames, [&](std::string_view slot) {
+    return std::ranges::find(*names, slot) != names->end();
+  });
+  if (both) {
+    HGA_ASSIGN_OR_RETURN(const auto slots, OpenSlots(io, directory));
+    if (HasCheckpoint(slots)) {
+      return InvalidArgument(fmt::format("session {} exists: {}", Quoted(name), Quoted(directory)));
+    }
   }
   return RemoveSession(io, root, directory);
 }

@@ -164,6 +164,14 @@ Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots) {
   return NewestManifest{newest.header, std::move(newest.manifest), std::move(problem)};
 }
 
+bool HasCheckpoint(const std::array<IoFile, 2>& slots) {
+  constexpr size_t kFirst = SlotOf(1), kSecond = SlotOf(2);
+  if (ReadSlot(slots[kSecond], kSecond).status().code() != StatusCode::kNotFound) return true;
+  const StatusCode first = ReadSlot(slots[kFirst], kFirst).status().code();
+  // Read, and not a manifest; one that can't be read now may be good.
+  return first != StatusCode::kNotFound && first != StatusCode::kDataLoss;
+}
+
 Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,
                                         const ManifestHeader& header) {
   if (header.tail_bytes == 0) return std::vector<std::byte>();

@@ -49,13 +49,16 @@ struct NewestManifest {
 // The newest sound manifest, without its tail. kDataLoss: neither slot has one, with both reasons.
 // kInvalidArgument: one has another format version. kResourceExhausted: no memory to read it.
 Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots);
+// Whether a checkpoint may have been acknowledged: not if the first one was torn and there is no
+// second.
+bool HasCheckpoint(const std::array<IoFile, 2>& slots);
 // The tail of a manifest; empty when it has none. kDataLoss when it is damaged.
 Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,
                                         const ManifestHeader& header);
 // Writes a manifest that was read over itself, the same bytes, so that a sync reaches them.
 Status RewriteSlot(const IoFile& slot, const ManifestHeader& header);
 // The slot that a manifest is written to.
-inline size_t SlotOf(uint64_t generation) { return generation % 2; }
+constexpr size_t SlotOf(uint64_t generation) { return generation % 2; }
 
 }  // namespace hga
 
