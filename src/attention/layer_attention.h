@@ -22,13 +22,11 @@ class AttentionScratch {
   Status Prepare(const HeadShape& shape, int rows, int budget);
   PlanView Plan(const RoutingConfig& rule, const HeadShape& shape) const;
   float* tail() const { return tail_.data(); }
-  std::vector<uint8_t>& marks() { return marks_; }  // for counting distinct groups
 
  private:
   Array<int32_t> groups_;
   Array<int32_t> counts_;
   Array<float> tail_;
-  std::vector<uint8_t> marks_;
 };
 
 // The rules of one sequence applied to its history. Move-only.
@@ -59,8 +57,9 @@ class SequenceAttention {
     int group = 0;
     std::vector<std::vector<int32_t>> groups;  // [kv_heads], union over the head's selectors
   };
+  void ReserveFor(int64_t capacity);
   void Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend, int layer);
-  void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
+  void CountRouted(const AttendRoutedParams& p);
   void CountFixed(int layer, int64_t first_position, int queries);
   void Remember(const AttendRoutedParams& p, int layer);
 
@@ -70,6 +69,9 @@ class SequenceAttention {
   std::vector<LayerSummaries> summaries_;  // [layers]; empty where the layer has none
   std::vector<LastPlanOf> last_;           // [layers]
   AttentionStats stats_;
+  // Reused by every span, so that none allocates.
+  std::vector<const Bf16*> chunk_cells_;  // [kv_heads][8]
+  std::vector<uint8_t> marks_;            // groups, for counting distinct ones
 };
 
 }  // namespace hga

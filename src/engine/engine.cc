@@ -80,7 +80,10 @@ std::string EngineImpl::isa() const {
   return name.substr(name.find(' ') + 1);
 }
 
-Status EngineImpl::Prepare() { return transformer_.Prepare(span_); }
+Status EngineImpl::Prepare() {
+  parts_.reserve(static_cast<size_t>(span_));
+  return transformer_.Prepare(span_);
+}
 
 int LargestBudget(const AttentionConfig& config, int layers) {
   int budget = 1;
@@ -190,13 +193,13 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     return InvalidArgument(fmt::format("a batch of {} tokens, the span is {}", rows, span_));
   }
   if (rows == 0) return OkStatus();
-  std::vector<TransformerItem> parts;
+  parts_.clear();
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
-    parts.push_back(
+    parts_.push_back(
         {&s.history_, &s.attention_, item.tokens, s.length_, item.wanted, item.logits.data()});
   }
-  transformer_.Forward(*ops_, scratch_, parts, tap);
+  transformer_.Forward(*ops_, scratch_, parts_, tap);
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
     s.length_ += static_cast<int64_t>(item.tokens.size());

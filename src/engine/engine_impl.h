@@ -83,6 +83,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Ops> ops_;
   Transformer transformer_;
   AttentionScratch scratch_;
+  std::vector<TransformerItem> parts_;  // of the current batch
   int span_;
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;

@@ -70,6 +70,7 @@ class Transformer {
   int rows_ = 0;  // of the current call
   Array<float> x_, h_, q_, k_, v_, out_, ffn_, cos_, sin_;
   std::vector<Bf16*> k_rows_, v_rows_;
+  std::vector<LinearParams> head_jobs_;  // of Logits, at most one a row
   std::vector<double> inverse_frequency_;
   std::array<StageSum, static_cast<size_t>(Stage::kCount)> stages_{};
 };
