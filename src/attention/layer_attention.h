@@ -25,13 +25,11 @@ class AttentionScratch {
   Status Prepare(const HeadShape& shape, int rows, int budget);
   PlanView Plan(const RoutingConfig& rule, const HeadShape& shape) const;
   float* tail() const { return tail_.data(); }
-  std::vector<uint8_t>& marks() { return marks_; }  // for counting distinct groups
 
  private:
   Array<int32_t> groups_;
   Array<int32_t> counts_;
   Array<float> tail_;
-  std::vector<uint8_t> marks_;
 };
 
 // The rules of one sequence applied to its history. Move-only.
@@ -72,6 +70,7 @@ class SequenceAttention {
     int group = 0;
     std::vector<std::vector<int32_t>> groups;  // [kv_heads], union over the head's selectors
   };
+  void ReserveFor(int64_t capacity);
   Status Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
                const AttendRoutedParams& attend, int layer);
   Status BringSummaries(Ops& ops, KvHistory& history, const RouteParams& route, int layer);
@@ -81,7 +80,7 @@ class SequenceAttention {
   Status RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length);
   Status RebuildChunks(Ops& ops, KvHistory& history, int layer, int64_t first, int64_t end);
   void PrefetchNext(KvHistory& history, int layer);
-  void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
+  void CountRouted(const AttendRoutedParams& p);
   void CountFixed(int layer, int64_t first_position, int queries);
   void Remember(const AttendRoutedParams& p, int layer);
 
@@ -96,6 +95,9 @@ class SequenceAttention {
   // Of the piece being computed, of the one behind it, and what is read ahead.
   std::unique_ptr<std::array<CellFetch, 3>> fetches_;
   AttentionStats stats_;
+  // Reused by every span, so that none allocates.
+  std::vector<const Bf16*> chunk_cells_;  // [kv_heads][8]
+  std::vector<uint8_t> marks_;            // groups, for counting distinct ones
 };
 
 }  // namespace hga

@@ -88,7 +88,10 @@ std::string EngineImpl::isa() const {
   return name.substr(name.find(' ') + 1);
 }
 
-Status EngineImpl::Prepare() { return transformer_.Prepare(span_); }
+Status EngineImpl::Prepare() {
+  parts_.reserve(static_cast<size_t>(span_));
+  return transformer_.Prepare(span_);
+}
 
 int LargestBudget(const AttentionConfig& config, int layers) {
   int budget = 1;

@@ -120,6 +120,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Ops> ops_;
   Transformer transformer_;
   AttentionScratch scratch_;
+  std::vector<TransformerItem> parts_;  // of the current batch
   int span_;
   std::unique_ptr<KvSpace> space_;
   int64_t recomputed_tokens_ = 0;

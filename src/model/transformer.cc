@@ -57,6 +57,7 @@ Status Transformer::Prepare(int rows) {
   HGA_RETURN_IF_ERROR(Make(n * config_.head_dim / 2, &sin_));
   k_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
   v_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
+  head_jobs_.reserve(static_cast<size_t>(n));
   inverse_frequency_.clear();
   for (int i = 0; i < config_.head_dim / 2; ++i) {
     inverse_frequency_.push_back(std::pow(config_.rope_theta, -2.0 * i / config_.head_dim));
@@ -257,7 +258,7 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
 void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
   const WeightView& head = weights_.head();
   const int hidden = config_.hidden;
-  std::vector<LinearParams> jobs;
+  head_jobs_.clear();
   int64_t row = 0;
   for (const TransformerItem& item : items) {
     const int n = static_cast<int>(item.tokens.size());
@@ -266,12 +267,12 @@ void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
       const int64_t first = row + n - wanted;
       float* h = h_.data() + first * hidden;
       NormRows(ops, x_.data() + first * hidden, weights_.final_norm(), wanted, h);
-      jobs.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
+      head_jobs_.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
       Count(stage(Stage::kHead), wanted, head);
     }
     row += n;
   }
-  ops.Linear(jobs);
+  ops.Linear(head_jobs_);
 }
 
 }  // namespace hga

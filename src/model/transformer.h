@@ -75,6 +75,7 @@ class Transformer {
   size_t failed_item_ = 0;
   Array<float> x_, h_, q_, k_, v_, out_, ffn_, cos_, sin_;
   std::vector<Bf16*> k_rows_, v_rows_;
+  std::vector<LinearParams> head_jobs_;  // of Logits, at most one a row
   std::vector<double> inverse_frequency_;
   std::array<StageSum, static_cast<size_t>(Stage::kCount)> stages_{};
 };
