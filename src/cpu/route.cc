@@ -489,7 +489,8 @@ void CpuOps::Beam(const BeamParams& p) {
     RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
     for (int64_t i = 0; i < tiles; ++i) {
       const QueryTile queries = TileAt(p.first_position, p.queries, kRouteQueries, i);
-      if (!tile.Begin(p.q, p.first_position, queries, static_cast<int>(head))) continue;
+      if (!tile.Begin(p.first_position, queries, static_cast<int>(head))) continue;
+      tile.Gather(p.q);
       tile.Beam(t);
       tile.AddKept(p.kept + head * p.kept_stride);
     }

@@ -126,7 +126,6 @@ class EngineImpl final : public Engine {
   int64_t recomputed_tokens_ = 0;
   bool replaying_ = false;  // the same tokens are computed again
   std::optional<SessionIdentity> identity_;
-  std::vector<TransformerItem> parts_;  // of the batch under way
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;
 };
