@@ -47,9 +47,7 @@ void Pages::Release(size_t offset) {
   if (first < size_) madvise(data_ + first, size_ - first, MADV_DONTNEED);
 }
 
-void Pages::Discard(size_t offset, size_t bytes) {
-  madvise(data_ + offset, bytes, MADV_DONTNEED);
-}
+void Pages::Discard(size_t offset, size_t bytes) { madvise(data_ + offset, bytes, MADV_DONTNEED); }
 
 namespace {
 
