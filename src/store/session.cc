@@ -51,8 +51,8 @@ std::string Parent(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// Whoever made a root that exists may not have come to making it durable.
 Status MakeRoot(IoBackend* io, const std::string& root) {
-  if (io->List(root).ok()) return OkStatus();
   HGA_RETURN_IF_ERROR(io->MakeDirectory(root));
   return io->SyncDirectory(Parent(root));
 }

@@ -11,7 +11,7 @@
 namespace hga::rigs {
 namespace {
 
-constexpr int kSaved = 1, kPassing = 2;  // numbers of the sequences
+constexpr int kPassing = 2;  // number of the sequence without a session
 
 }  // namespace
 
@@ -56,15 +56,14 @@ std::vector<RigScript::Step> RigScript::Steps() {
       {"resuming", [=, this] { return Restart(); }},
       {"going on", [=, this] { return Reach(saved_, longer); }},
       {"a checkpoint", checkpoint},
-      {"cutting and the same again",
+      {kRepair,
        [=, this] {
-         if (on_repair) on_repair();
          HGA_RETURN_IF_ERROR(Reach(saved_, Tokens({{40, 1}})));
          return Reach(saved_, shorter);
        }},
       {"a checkpoint", checkpoint},
       {"reading all", [this] { return engine_->Verify(*saved_); }},
-      {"deleting", [this] { return Delete(); }},
+      {kDelete, [this] { return Delete(); }},
   };
 }
 
@@ -72,6 +71,7 @@ Status RigScript::Play(int retries) {
   const std::vector<Step> steps = Steps();
   for (const Step& step : steps) {
     step_ = step.name;
+    if (on_step) on_step(step.name);
     Status status;
     for (int attempt = 0; attempt <= retries; ++attempt) {
       status = attempt > 0 && attempt == retries ? Restart() : OpenAll();
@@ -102,7 +102,7 @@ Status RigScript::OpenAll() {
     };
   }
   if (saved_ == nullptr && !deleted_) {
-    HGA_ASSIGN_OR_RETURN(saved_, engine_->OpenSession(kSaved, kSession));
+    HGA_ASSIGN_OR_RETURN(saved_, engine_->OpenSession(kNumber, kSession));
   }
   if (passing_ == nullptr) {
     HGA_ASSIGN_OR_RETURN(passing_, engine_->NewSequence(kPassing));
@@ -183,7 +183,7 @@ std::string RigScript::End() {
   std::string text = CheckClosed();
   disk_->faults().Set({});
   // Of an interrupted deletion nothing needs to come back.
-  if (step_ != "deleting") text += CheckSaved();
+  if (step_ != kDelete) text += CheckSaved();
   if (Status status = OpenAll(); !status.ok()) text += "at the end: " + status.message();
   if (engine_ != nullptr) {
     if (Status status = Delete(); !status.ok()) text += "deleting: " + status.message();

@@ -8,6 +8,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/fault/rig_engine.h"
@@ -32,14 +34,18 @@ class RigScript {
   int64_t retried() const { return retried_; }
   // Told of each checkpoint of the session: its tokens, and whether it is acknowledged already.
   std::function<void(const std::vector<int32_t>&, bool)> on_checkpoint;
-  // Told when records below the last checkpoint are about to be written again.
-  std::function<void()> on_repair;
+  // Told of each step before it is taken.
+  std::function<void(std::string_view)> on_step;
 
   static constexpr const char* kSession = "story";
+  static constexpr int kNumber = 1;  // of the session's sequence
+  // Steps after which less than a whole checkpoint may come back: records of the same tokens are
+  // written again, the session goes.
+  static constexpr std::string_view kRepair = "cutting and the same again", kDelete = "deleting";
 
  private:
   struct Step {
-    const char* name;
+    std::string_view name;
     std::function<Status()> take;
   };
   std::vector<Step> Steps();
