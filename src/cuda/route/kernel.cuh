@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tail: what summaries say of opened groups, and the weighted value means of all the others.
+#ifndef HGA_CUDA_ROUTE_KERNEL_CUH_
+#define HGA_CUDA_ROUTE_KERNEL_CUH_
+
+#include "cuda/primitives/copy.cuh"
+#include "cuda/route/config.h"
+
+namespace hga::cuda {
+
+// grid rows, block kDim: a thread per element, groups in order.
+template <class T, int kDim>
+__global__ void __launch_bounds__(kDim)
+    OpenedKernel(RouteCall c, TailLevel level, PlanView plan, float* tail) {
+  __shared__ float mass[kDim], weight[kDim];
+  __shared__ int64_t value[kDim];
+  const int tid = static_cast<int>(threadIdx.x);
+  const int64_t row = blockIdx.x, selector = row / c.rows_per_selector;
+  const int64_t kv_head = row % c.heads / (c.heads / c.kv_heads);
+  const int32_t* groups = plan.groups + selector * plan.budget;
+  const ScanLevel& masses = level.masses;
+  const int count = plan.counts[selector];
+  float sum = 0, said = 0;
+  for (int base = 0; base < count; base += kDim) {
+    if (base + tid < count) {
+      const int64_t group = groups[base + tid], x = group - level.first_item();
+      float* at = masses.mass + row * masses.items() + x;
+      mass[tid] = *at * masses.segment[row * masses.segments() + masses.SegmentOf(x)].factor;
+      *at = 0.f;
+      value[tid] = kv_head * level.capacity + group / level.items_per_value;
+      weight[tid] = mass[tid] * level.scales[value[tid]];
+    }
+    __syncthreads();
+    const int n = min(kDim, count - base);
+    for (int i = 0; i < n; ++i) {
+      const float v = Widen(static_cast<const T*>(level.values)[value[i] * kDim + tid]);
+      said = fmaf(weight[i], v, said);
+      sum += mass[i];
+    }
+    __syncthreads();
+  }
+  float* out = tail + row * TailLayout::Width(kDim);
+  out[TailLayout::Said(kDim) + tid] = sum > 0.f ? said * (1.0f / sum) : 0.f;
+  if (tid == 0) out[TailLayout::kOpenedSum] = sum;
+}
+
+struct TailShared {
+  float mass[kTailRows][kTailValues];
+  float weight[kTailRows][kTailValues];
+};
+
+// Masses and weights of the part's value means for `rows` rows.
+template <int kDim>
+__device__ inline void TailWeights(const TailLevel& level, TailShared& s, int64_t row0, int rows,
+                                   int64_t first, int64_t scales) {
+  const ScanLevel& masses = level.masses;
+  for (int i = static_cast<int>(threadIdx.x); i < kTailRows * kTailValues; i += kDim) {
+    const int r = i / kTailValues, j = i % kTailValues;
+    const int64_t v = first + j, row = row0 + r;
+    float mass = 0, weight = 0;
+    if (r < rows && v >= level.first_value() && v < level.last_value()) {
+      const int64_t x = v * level.items_per_value - level.first_item();
+      for (int k = 0; k < level.items_per_value; ++k) {
+        mass += masses.mass[row * masses.items() + x + k];
+      }
+      mass *= masses.segment[row * masses.segments() + masses.SegmentOf(x)].factor;
+      weight = mass * level.scales[scales + v];
+    }
+    s.mass[r][j] = mass;
+    s.weight[r][j] = weight;
+  }
+}
+
+// grid (parts, kv_heads, queries), block kDim: a thread per element, value means in order.
+template <class T, int kDim>
+__global__ void __launch_bounds__(kDim) TailPartKernel(RouteCall c, TailLevel level) {
+  __shared__ TailShared s;
+  const int tid = static_cast<int>(threadIdx.x), group = c.heads / c.kv_heads;
+  const int64_t kv_head = blockIdx.y, row0 = blockIdx.z * int64_t{c.heads} + kv_head * group;
+  const int64_t first = (level.first_part() + blockIdx.x) * kTailValues;
+  const int begin = static_cast<int>(max(level.first_value() - first, int64_t{0}));
+  const int end = static_cast<int>(min(level.last_value() - first, int64_t{kTailValues}));
+  const T* values =
+      static_cast<const T*>(level.values) + (kv_head * level.capacity + first) * kDim + tid;
+  for (int r0 = 0; r0 < group; r0 += kTailRows) {
+    const int rows = min(kTailRows, group - r0);
+    __syncthreads();
+    TailWeights<kDim>(level, s, row0 + r0, rows, first, kv_head * level.capacity);
+    __syncthreads();
+    float out[kTailRows] = {};
+#pragma unroll 8
+    for (int j = begin; j < end; ++j) {
+      const float v = Widen(values[int64_t{j} * kDim]);
+#pragma unroll
+      for (int r = 0; r < kTailRows; ++r) out[r] = fmaf(s.weight[r][j], v, out[r]);
+    }
+#pragma unroll
+    for (int r = 0; r < kTailRows; ++r) {
+      if (r >= rows) break;
+      float* part = level.part + ((row0 + r0 + r) * level.parts() + blockIdx.x) * (kDim + 4);
+      part[tid] = out[r];
+      if (tid != r) continue;
+      float sum = 0;
+      for (int j = begin; j < end; ++j) sum += s.mass[r][j];
+      part[kDim] = sum;
+    }
+  }
+}
+
+// grid rows, block kDim.
+template <int kDim>
+__global__ void __launch_bounds__(kDim)
+    TailSumKernel(RouteCall c, TailLevel groups, TailLevel chunks, float* tail) {
+  const int tid = static_cast<int>(threadIdx.x);
+  const int64_t row = blockIdx.x;
+  float out = 0, sum = 0;
+  const auto add = [&](const TailLevel& level) {
+    const float* part = level.part + row * level.parts() * (kDim + 4);
+    const int64_t parts = level.parts();
+#pragma unroll 4
+    for (int64_t i = 0; i < parts; ++i, part += kDim + 4) {
+      out += part[tid];
+      sum += part[kDim];
+    }
+  };
+  add(groups);
+  add(chunks);
+  float* to = tail + row * TailLayout::Width(kDim);
+  to[TailLayout::Out(kDim) + tid] = out;
+  if (tid == 0) {
+    to[TailLayout::kMax] = c.row_max[row];
+    to[TailLayout::kSum] = sum;
+  }
+}
+
+}  // namespace hga::cuda
+
+#endif  // HGA_CUDA_ROUTE_KERNEL_CUH_

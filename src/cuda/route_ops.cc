@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routing as launches: chunks of the first level, groups, selection, and the tail.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/cuda_ops.h"
+#include "cuda/select/config.h"
+#include "spec/rules.h"
+#include "spec/visibility.h"
+
+namespace hga::cuda {
+namespace {
+
+// Queries of one chunk under one rule, with everything they need in scratch.
+class RoutePass {
+ public:
+  RoutePass(const HeadShape& shape, const RoutingConfig& rule, const SummaryView& summaries,
+            const spec::TokenRange& range)
+      : shape_(shape), rule_(rule), summaries_(summaries), range_(range) {
+    const int64_t chunks = range.size() / spec::kChunk;
+    kept_ = spec::BeamChunks(chunks, rule.chunk_beam, rule.beam_share);
+    beam_ = kept_ < chunks;
+  }
+
+  // Lays out scratch for `queries` queries; with `own_scores` also for their scores.
+  void Cut(int queries, bool own_scores, Carver& carver);
+  void Begin(const float* q) { call_.q = q; }
+  // Up to the scores of every group.
+  void Score(float* scores, int64_t stride, const Queue& queue);
+  // Selection, then the tail unless it is null.
+  void Open(const PlanView& plan, float* tail, const Queue& queue);
+  float* own_scores() const { return scores_; }
+  int64_t groups() const { return groups_.items(); }
+
+ private:
+  ScanLevel LevelOf(bool chunk_level) const;
+  void Beam(const Queue& queue);
+
+  HeadShape shape_;
+  const RoutingConfig& rule_;
+  const SummaryView& summaries_;
+  spec::TokenRange range_;
+  int64_t kept_ = 0;
+  bool beam_ = false;
+  RouteCall call_;
+  ScanLevel groups_, chunks_;
+  TailLevel group_tail_, chunk_tail_;
+  float* scores_ = nullptr;
+  uint8_t* flags_ = nullptr;
+};
+
+ScanLevel RoutePass::LevelOf(bool chunk_level) const {
+  ScanLevel level;
+  level.keys = chunk_level ? summaries_.chunk_keys : summaries_.keys;
+  level.scales = chunk_level ? summaries_.chunk_key_scales : summaries_.key_scales;
+  level.capacity = chunk_level ? summaries_.chunk_key_means : summaries_.key_means;
+  level.span = chunk_level ? rule_.chunk_key_span : rule_.key_span;
+  level.per_item = chunk_level ? spec::ChunkMeansPerChunk(rule_) : spec::MeansPerGroup(rule_);
+  level.first_mean = range_.begin / level.span;
+  level.last_mean = range_.end / level.span;
+  level.log_span = static_cast<float>(std::log(static_cast<double>(level.span)));
+  return level;
+}
+
+void RoutePass::Cut(int queries, bool own_scores, Carver& carver) {
+  const bool by_kv_head = rule_.scope == SelectionScope::kKvHead;
+  call_.heads = shape_.heads;
+  call_.kv_heads = shape_.kv_heads;
+  call_.head_dim = shape_.head_dim;
+  call_.queries = queries;
+  call_.rows_per_selector = by_kv_head ? shape_.queries_per_kv() : 1;
+  call_.softmax_scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
+  call_.fp8 = rule_.summary_dtype == SummaryDtype::kFp8;
+  const int64_t rows = call_.rows(), selectors = call_.selector_rows();
+  call_.row_max = carver.Take<float>(rows);
+  const auto masses = [&](ScanLevel& level) {
+    level.mass = carver.Take<float>(rows * level.items());
+    level.segment = carver.Take<Segment>(rows * level.segments());
+  };
+  groups_ = LevelOf(false);
+  masses(groups_);
+  if (beam_) {
+    chunks_ = LevelOf(true);
+    masses(chunks_);
+    flags_ = carver.Take<uint8_t>(selectors * chunks_.items());
+    groups_.kept = flags_;
+  }
+  if (own_scores || beam_) scores_ = carver.Take<float>(selectors * groups_.items());
+  if (!rule_.tail) return;
+  const auto parts = [&](TailLevel& tail, const ScanLevel& level) {
+    tail.masses = level;
+    tail.part = carver.Take<float>(rows * tail.parts() * (shape_.head_dim + 4));
+  };
+  group_tail_.items_per_value = spec::GroupsPerValue(rule_);
+  group_tail_.values = summaries_.values;
+  group_tail_.scales = summaries_.value_scales;
+  group_tail_.capacity = summaries_.value_means;
+  parts(group_tail_, groups_);
+  if (!beam_) return;
+  chunk_tail_.values = summaries_.chunk_values;
+  chunk_tail_.scales = summaries_.chunk_value_scales;
+  chunk_tail_.capacity = summaries_.chunks;
+  parts(chunk_tail_, chunks_);
+}
+
+// The first level: which chunks survive; the others keep their mass.
+void RoutePass::Beam(const Queue& queue) {
+  LaunchScan(call_, chunks_, queue);
+  LaunchCombine(call_, chunks_, ScanLevel(), queue);
+  LaunchScore(call_, chunks_, scores_, chunks_.items(), queue);
+  SelectRows select;
+  select.scores = scores_;
+  select.stride = select.n = chunks_.items();
+  select.count = static_cast<int>(kept_);
+  select.flags = flags_;
+  LaunchSelect(select, call_.selector_rows(), queue);
+  ScanLevel dropped = chunks_;
+  dropped.kept = flags_;
+  LaunchDrop(call_, dropped, queue);
+}
+
+void RoutePass::Score(float* scores, int64_t stride, const Queue& queue) {
+  if (beam_) Beam(queue);
+  LaunchScan(call_, groups_, queue);
+  LaunchCombine(call_, groups_, chunks_, queue);
+  LaunchScore(call_, groups_, scores, stride, queue);
+}
+
+void RoutePass::Open(const PlanView& plan, float* tail, const Queue& queue) {
+  const int64_t available = kept_ * spec::GroupsPerChunk(rule_);
+  SelectRows select;
+  select.scores = scores_;
+  select.stride = select.n = groups();
+  select.count = static_cast<int>(std::min<int64_t>(rule_.groups_budget, available));
+  select.chosen = plan.groups;
+  select.chosen_stride = plan.budget;
+  select.base = static_cast<int32_t>(range_.begin / rule_.group);
+  select.counts = plan.counts;
+  LaunchSelect(select, call_.selector_rows(), queue);
+  if (tail == nullptr) return;
+  LaunchOpened(call_, group_tail_, plan, tail, queue);
+  LaunchTailParts(call_, group_tail_, queue);
+  if (beam_) LaunchTailParts(call_, chunk_tail_, queue);
+  LaunchTailSum(call_, group_tail_, chunk_tail_, tail, queue);
+}
+
+// As many queries as fit into scratch, at most `most`; 0 if not even one does.
+int QueriesThatFit(RoutePass& pass, bool own_scores, int most, int64_t bytes) {
+  const auto fits = [&](int queries) {
+    Carver count(nullptr);
+    pass.Cut(queries, own_scores, count);
+    return count.used() <= bytes;
+  };
+  int queries = most;
+  while (queries > 0 && !fits(queries)) queries /= 2;
+  return queries;
+}
+
+int64_t BytesOfOne(RoutePass& pass, bool own_scores) {
+  Carver count(nullptr);
+  pass.Cut(1, own_scores, count);
+  return count.used();
+}
+
+}  // namespace
+
+void CudaOps::Route(const RouteParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int64_t heads = p.shape.heads, width = TailLayout::Width(p.shape.head_dim);
+  float* tails = rule.tail ? p.tail : nullptr;
+  for (int first = 0; first < p.queries;) {
+    const ChunkRun run = ChunkRunAt(p.first_position, p.queries, first);
+    const auto range =
+        spec::CandidateRange(p.first_position + first, rule.sink_chunks, rule.local_chunks);
+    PlanView plan = p.plan;
+    plan.groups += int64_t{first} * plan.selectors * plan.budget;
+    plan.counts += int64_t{first} * plan.selectors;
+    float* tail = tails != nullptr ? tails + first * heads * width : nullptr;
+    int done = run.count;
+    if (range.empty()) {
+      stream_->Fill(plan.counts, 0, int64_t{run.count} * plan.selectors * 4);
+      if (tail != nullptr) stream_->Fill(tail, 0, run.count * heads * width * 4);
+    } else {
+      RoutePass pass(p.shape, rule, p.summaries, range);
+      done = QueriesThatFit(pass, true, run.count, work_.size());
+      if (done == 0) return Refuse("routing", BytesOfOne(pass, true));
+      Carver carver(work_.data());
+      pass.Cut(done, true, carver);
+      pass.Begin(p.q + first * heads * p.shape.head_dim);
+      pass.Score(pass.own_scores(), pass.groups(), queue());
+      pass.Open(plan, tail, queue());
+    }
+    first += done;
+  }
+}
+
+void CudaOps::Score(const ScoreParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int64_t heads = p.shape.heads;
+  const int selectors = spec::Selectors(rule, p.shape.heads, p.shape.kv_heads);
+  for (int first = 0; first < p.queries;) {
+    const ChunkRun run = ChunkRunAt(p.first_position, p.queries, first);
+    const auto range =
+        spec::CandidateRange(p.first_position + first, rule.sink_chunks, rule.local_chunks);
+    int done = run.count;
+    if (!range.empty()) {
+      RoutePass pass(p.shape, rule, p.summaries, range);
+      done = QueriesThatFit(pass, false, run.count, work_.size());
+      if (done == 0) return Refuse("scores", BytesOfOne(pass, false));
+      Carver carver(work_.data());
+      pass.Cut(done, false, carver);
+      pass.Begin(p.q + first * heads * p.shape.head_dim);
+      pass.Score(p.scores + int64_t{first} * selectors * p.groups, p.groups, queue());
+    }
+    first += done;
+  }
+}
+
+}  // namespace hga::cuda

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches the scan over key means and what makes scores of it.
+#include "cuda/scan/kernel.cuh"
+
+namespace hga::cuda {
+namespace {
+
+unsigned Count(int64_t n) { return static_cast<unsigned>(n); }
+
+template <class T>
+void ScanOf(const RouteCall& c, const ScanLevel& level, const Queue& queue) {
+  const dim3 grid(Count(level.segments()), Count(c.kv_heads), Count(c.queries));
+  if (c.head_dim == 128) {
+    ScanKernel<T, 128><<<grid, kScanMeans, 0, queue.stream>>>(c, level);
+  } else {
+    ScanKernel<T, 64><<<grid, kScanMeans, 0, queue.stream>>>(c, level);
+  }
+}
+
+}  // namespace
+
+void LaunchScan(const RouteCall& call, const ScanLevel& level, const Queue& queue) {
+  if (call.fp8) {
+    ScanOf<Fp8>(call, level, queue);
+  } else {
+    ScanOf<Bf16>(call, level, queue);
+  }
+  queue.Launched("ScanKernel");
+}
+
+void LaunchCombine(const RouteCall& call, const ScanLevel& level, const ScanLevel& others,
+                   const Queue& queue) {
+  CombineKernel<<<Count(call.rows()), kCombineThreads, 0, queue.stream>>>(call, level, others);
+  queue.Launched("CombineKernel");
+}
+
+void LaunchDrop(const RouteCall& call, const ScanLevel& chunks, const Queue& queue) {
+  const dim3 grid(Count(chunks.segments()), Count(call.rows()));
+  DropKernel<<<grid, kScanMeans, 0, queue.stream>>>(call, chunks);
+  queue.Launched("DropKernel");
+}
+
+void LaunchScore(const RouteCall& call, const ScanLevel& level, float* scores, int64_t stride,
+                 const Queue& queue) {
+  const dim3 grid(Count(spec::CeilDiv(level.items(), kScoreThreads)), Count(call.selector_rows()));
+  ScoreKernel<<<grid, kScoreThreads, 0, queue.stream>>>(call, level, scores, stride);
+  queue.Launched("ScoreKernel");
+}
+
+}  // namespace hga::cuda

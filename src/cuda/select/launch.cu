@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches selection.
+#include "cuda/select/kernel.cuh"
+
+namespace hga::cuda {
+
+void LaunchSelect(const SelectRows& p, int64_t rows, const Queue& queue) {
+  if (rows <= 0) return;
+  SelectKernel<<<static_cast<unsigned>(rows), kSelectThreads, 0, queue.stream>>>(p);
+  queue.Launched("SelectKernel");
+}
+
+}  // namespace hga::cuda
