@@ -40,7 +40,7 @@ Result<Facts> Gather(const InfoFlags& flags) {
   HGA_ASSIGN_OR_RETURN(facts.attention, MakeAttention(flags.attention));
   HGA_RETURN_IF_ERROR(Validate(facts.attention, facts.model.layers));
   const int64_t context = flags.context > 0 ? flags.context : facts.model.max_position;
-  HGA_ASSIGN_OR_RETURN(facts.plan, PlanMemory(directory, facts.attention, context, flags.model.span,
+  HGA_ASSIGN_OR_RETURN(facts.plan, PlanMemory(directory, facts.attention, KvOptions(), context, flags.model.span,
                                               flags.model.threads));
   return facts;
 }

@@ -109,7 +109,7 @@ Result<Checkpoint> LookAt(const ModelOptions& model, const AttentionOptions& att
 
 Status CheckMemory(const Checkpoint& checkpoint, const ModelOptions& model,
                    const LengthFlags& length, int64_t context) {
-  HGA_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(checkpoint.directory, checkpoint.attention,
+  HGA_ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(checkpoint.directory, checkpoint.attention, KvOptions(),
                                                          context, model.span, model.threads));
   Detail(MemoryLine(plan));
   if (plan.fits || length.allow_overcommit) return OkStatus();

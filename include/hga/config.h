@@ -55,6 +55,9 @@ struct AttentionConfig {
   const RoutingConfig& RuleOf(int layer) const;
 };
 
+// The rules in one line that tells two of them apart, for messages and files.
+std::string Describe(const AttentionConfig& config);
+
 // Names accepted by PresetConfig, "dense" first.
 std::span<const std::string_view> PresetNames();
 

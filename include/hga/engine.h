@@ -48,12 +48,20 @@ struct MemoryPlan {
   int64_t context = 0;  // tokens
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;  // all layers
-  int64_t kv_bytes = 0;            // at `context`
-  int64_t summary_bytes = 0;       // at `context`
-  int64_t scratch_bytes = 0;       // activations and attention scratch of all threads
+  int64_t kv_bytes = 0;            // at `context`, wherever it is
+  // In memory for good: K/V of dense layers (of all, without a bound on host memory), windows and
+  // samples of the others, summaries; and their sum.
+  int64_t dense_bytes = 0, window_bytes = 0, summary_bytes = 0, device_bytes = 0;
+  int64_t table_bytes = 0;  // where each cell is, checksums
+  int64_t host_bytes = 0;   // cells of layers that are not dense, in memory up to their bound
+  int64_t disk_bytes = 0;   // records
+  int64_t staging_bytes = 0;
+  int64_t scratch_bytes = 0;  // activations and attention scratch of all threads
   int64_t total_bytes = 0;
-  int64_t available_bytes = 0;  // what the machine could give now
+  int64_t available_bytes = 0;       // what the machine could give now
+  int64_t disk_available_bytes = 0;  // in KvOptions::directory, by its quota and by the disk
   bool fits = false;
+  std::string why;  // what does not fit, with both numbers; empty when all does
 };
 
 struct LoadProgress {
@@ -61,11 +69,27 @@ struct LoadProgress {
   int64_t bytes_total = 0;
 };
 
+// Where the keys and values of sequences live.
+struct KvOptions {
+  // Most bytes of K/V kept in memory for layers that are not dense, beside their windows and
+  // samples; what has no room is on disk. 0: all of it stays in memory.
+  int64_t host_bytes = 0;
+  // Most bytes for what never leaves memory: K/V of dense layers, windows, samples, summaries. A
+  // sequence that needs more is refused. 0: no bound.
+  int64_t device_bytes = 0;
+  // Most bytes of all files in `directory`. 0: what the disk gives.
+  int64_t disk_bytes = 0;
+  std::string directory;             // of records and sessions; "" : nothing goes to disk
+  bool allow_ram_directory = false;  // a directory in memory (tmpfs) saves nothing and is refused
+  std::string io = "auto";           // "io_uring", "threads"
+};
+
 struct EngineOptions {
   int threads = 0;  // 0: one per core the process may use
   std::string isa;  // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
   int span = 256;   // most tokens (rows) of one Forward; scratch grows with it
-  bool check_values = false;                         // refuse non-finite weights while loading
+  bool check_values = false;  // refuse non-finite weights while loading
+  KvOptions kv;
   std::function<void(const LoadProgress&)> on_load;  // may be empty; called from the loading thread
 };
 
@@ -83,7 +107,42 @@ struct AttentionStats {
   double flops = 0;       // multiply-adds times two of scores, sums of values, scan and tail
 };
 
-class Model;  // opaque: weights and their computation
+// What the disk tier did since the engine was opened. All zero without one.
+struct KvStats {
+  std::string io;               // back end: "io_uring", "threads"
+  std::string io_note;          // why it is not the first choice; may be empty
+  int64_t cells_wanted = 0;     // of 8 tokens and one KV head, asked for by attention
+  int64_t cells_in_memory = 0;  // of those
+  int64_t cells_on_their_way = 0;
+  int64_t reads = 0, writes = 0;  // transfers
+  int64_t read_bytes = 0, written_bytes = 0;
+  int64_t damaged = 0;  // cells whose checksum did not match
+  int64_t failed_reads = 0, failed_writes = 0;
+  int64_t recomputed_tokens = 0;  // because a record was lost
+  double stall_seconds = 0;       // waiting for reads
+  int64_t slots = 0;              // cells that may be in memory
+  int64_t slots_touched = 0;      // and how many of them took memory
+  int64_t evictions = 0;
+  int64_t disk_bytes = 0;                   // of record files now
+  double read_p50_us = 0, read_p99_us = 0;  // of a transfer; upper ends of power-of-two buckets
+  std::string error;                        // why records can't be written now; empty when they can
+};
+
+// What an application keeps with a session, opaque to the engine.
+struct SessionNote {
+  std::vector<std::byte> sampler;  // state of its random numbers
+  std::string text;                // turns of a chat
+};
+
+// A session as `hga session list` shows it.
+struct SessionInfo {
+  std::string name;
+  int64_t tokens = 0;
+  int64_t bytes = 0;
+  int64_t saved_at = 0;  // unix seconds
+  std::string model;     // first digits of the identity
+  std::string state;     // "good", "in use", or what is wrong
+};
 
 // One sequence's tokens and K/V history. Not thread-safe; belongs to the Engine that made it.
 class Sequence {
@@ -99,6 +158,13 @@ class Sequence {
   virtual Status SetAttention(const AttentionConfig& config) = 0;
   // Forgets the tokens from `length` on. kInvalidArgument beyond length().
   virtual Status Truncate(int64_t length) = 0;
+  virtual std::span<const int32_t> tokens() const = 0;  // [length]
+  // Saves a sequence that belongs to a session: when this returns kOk, the tokens, `note` and all
+  // K/V survive a crash. kInvalidArgument for other sequences; kResourceExhausted and kIoError
+  // leave the last checkpoint as it was, and the sequence goes on.
+  virtual Status Checkpoint(const SessionNote& note) = 0;
+  // What the last checkpoint kept; empty without one.
+  virtual const SessionNote& note() const = 0;
   // The plan of the newest decoded token: opened groups of (layer, KV head), ascending, as first
   // token positions with their length. Empty for layers without routing.
   struct OpenedGroup {
@@ -147,6 +213,14 @@ class Engine {
   // kInvalidArgument for a bad rule, kResourceExhausted for memory.
   virtual Result<std::unique_ptr<Sequence>> NewSequence(const AttentionConfig& attention,
                                                         int64_t capacity) = 0;
+  // The sequence of session `name` in EngineOptions::kv.directory: taken up where it was saved, or
+  // a new one. kInvalidArgument when another checkpoint or format wrote it (the message says what
+  // differs), kResourceExhausted when it is in use or has more than `capacity` tokens.
+  // A session that is damaged in part is computed again from its tokens.
+  virtual Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
+                                                        const AttentionConfig& attention,
+                                                        int64_t capacity) = 0;
+  virtual KvStats kv_stats() const = 0;
   // One pass over at most span() tokens in all. Synchronous. Either every item's tokens are
   // appended or (on error) none. Token ids outside the vocabulary: kInvalidArgument.
   virtual Status Forward(std::span<const BatchItem> items) = 0;
@@ -194,11 +268,20 @@ struct DeviceInfo {
 };
 Result<std::vector<DeviceInfo>> ListDevices();
 
+// Sessions below a directory, without a model. Verify compares every record with its checksums;
+// its result is a sentence, kDataLoss when anything is damaged.
+Result<std::vector<SessionInfo>> ListSessions(const std::string& directory);
+Result<std::string> VerifySession(const std::string& directory, const std::string& name,
+                                  const std::function<bool(int64_t, int64_t)>& progress);
+Status DeleteSession(const std::string& directory, const std::string& name);
+// Removes damaged sessions and then the oldest until all take at most `quota` bytes; those removed.
+Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota);
+
 // Reads config.json and all headers, no weights.
 Result<ModelInfo> ReadModelInfo(const std::string& directory);
 // The plan without loading anything.
 Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
-                              int64_t context, int span, int threads);
+                              const KvOptions& kv, int64_t context, int span, int threads);
 // A directory as it is; or a Hugging Face id looked up offline in the local cache
 // (HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub). kNotFound says the
 // `hf download` line to run. `revision` "" means "main".

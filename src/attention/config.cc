@@ -30,6 +30,32 @@ std::span<const std::string_view> PresetNames() {
   return kNames;
 }
 
+namespace {
+
+std::string Describe(const RoutingConfig& r) {
+  return fmt::format("C{} G{} k{} K{} v{} s{} l{} b{} B{} S{} t{} T{} m{} q{} d{}", r.chunk,
+                     r.group, r.key_span, r.chunk_key_span, r.value_span, r.sink_chunks,
+                     r.local_chunks, r.groups_budget, r.chunk_beam, r.beam_share, r.tail ? 1 : 0,
+                     r.trust, static_cast<int>(r.key_mean), static_cast<int>(r.scope),
+                     static_cast<int>(r.summary_dtype));
+}
+
+}  // namespace
+
+std::string Describe(const AttentionConfig& config) {
+  std::string text = config.name;
+  if (config.dense) return text;
+  text += ": " + Describe(config.routing);
+  for (int layer : config.dense_layers) text += fmt::format("; {} dense", layer);
+  for (const auto& [layer, cells] : config.sampled_layers) {
+    text += fmt::format("; {} sampled {}", layer, cells);
+  }
+  for (const auto& [layer, rule] : config.layers) {
+    text += fmt::format("; {} {}", layer, Describe(rule));
+  }
+  return text;
+}
+
 Result<AttentionConfig> PresetConfig(std::string_view name) {
   AttentionConfig config;
   RoutingConfig& r = config.routing;

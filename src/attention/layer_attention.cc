@@ -2,9 +2,12 @@
 // Plan, attend and account for one layer's span.
 #include "attention/layer_attention.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
+#include "attention/cell_needs.h"
 #include "spec/layout.h"
 #include "spec/rules.h"
 #include "spec/visibility.h"
@@ -47,6 +50,7 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
   a.config_ = config;
   a.shape_ = shape;
   a.rope_theta_ = rope_theta;
+  a.fetches_ = std::make_unique<std::array<CellFetch, 3>>();
   const int layers = history.shape().layers;
   a.last_.resize(static_cast<size_t>(layers));
   for (int layer = 0; layer < layers; ++layer) {
@@ -83,9 +87,8 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
   }
 }
 
-void SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, const KvHistory& history,
-                               int layer, const float* q, int64_t first_position, int queries,
-                               float* out) {
+Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory& history, int layer,
+                                 const float* q, int64_t first_position, int queries, float* out) {
   const auto fill = [&](AttendParams* p) {
     p->shape = shape_;
     p->q = q;
@@ -100,16 +103,15 @@ void SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, const KvHist
       AttendDenseParams p;
       fill(&p);
       ops.AttendDense(p);
-      return CountFixed(layer, first_position, queries);
+      CountFixed(layer, first_position, queries);
+      return OkStatus();
     }
     case LayerKind::kSampled: {
-      AttendSampledParams p;
+      AttendParams p;
       fill(&p);
-      p.sink_chunks = rule.sink_chunks;
-      p.local_chunks = rule.local_chunks;
-      p.most_cells = config_.sampled_layers.at(layer);
-      ops.AttendSampled(p);
-      return CountFixed(layer, first_position, queries);
+      HGA_RETURN_IF_ERROR(AttendSampled(ops, history, layer, p));
+      CountFixed(layer, first_position, queries);
+      return OkStatus();
     }
     case LayerKind::kRouted: {
       AttendRoutedParams p;
@@ -118,11 +120,13 @@ void SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, const KvHist
       p.plan = scratch.Plan(rule, shape_);
       p.tail = rule.tail ? scratch.tail() : nullptr;
       Route(ops, scratch, p, layer);
-      ops.AttendRouted(p);
+      HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
       CountRouted(scratch, p);
       if (queries == 1) Remember(p, layer);
+      return OkStatus();
     }
   }
+  return Internal("no such kind of layer");
 }
 
 void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
@@ -144,19 +148,25 @@ void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendR
   ops.Route(r);
 }
 
-Status SequenceAttention::SetConfig(Ops& ops, const KvHistory& history,
-                                    const AttentionConfig& config, int64_t length) {
+Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config,
+                                    int64_t length) {
+  for (int layer = 0; layer < history.shape().layers; ++layer) {
+    if (config.KindOf(layer) == LayerKind::kDense && !history.resident(layer)) {
+      return InvalidArgument(
+          fmt::format("layer {} would become dense, but its K/V is not in memory whole", layer));
+    }
+  }
   HGA_ASSIGN_OR_RETURN(SequenceAttention next, Make(config, shape_, rope_theta_, history));
+  std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
-    const bool same = config_.KindOf(layer) == LayerKind::kRouted &&
-                      config.KindOf(layer) == LayerKind::kRouted &&
-                      spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
-    if (same) {
-      next.summaries_[l] = std::move(summaries_[l]);
-    } else {
-      next.Close(ops, history, layer, 0, length);
-    }
+    same[l] = config_.KindOf(layer) == LayerKind::kRouted &&
+              config.KindOf(layer) == LayerKind::kRouted &&
+              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
+    if (!same[l]) HGA_RETURN_IF_ERROR(next.RebuildLayer(ops, history, layer, length));
+  }
+  for (size_t l = 0; l < same.size(); ++l) {
+    if (same[l]) next.summaries_[l] = std::move(summaries_[l]);
   }
   *this = std::move(next);
   return OkStatus();

@@ -3,7 +3,9 @@
 #ifndef HGA_ATTENTION_LAYER_ATTENTION_H_
 #define HGA_ATTENTION_LAYER_ATTENTION_H_
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "attention/summaries.h"
@@ -39,15 +41,21 @@ class SequenceAttention {
                                         double rope_theta, const KvHistory& history);
   const AttentionConfig& config() const { return config_; }
 
-  // Builds the summaries of `layer` for chunks that closed in [old_length, length).
+  // Builds the summaries of `layer` for chunks that closed in [old_length, length); their cells
+  // must be in memory.
   void Close(Ops& ops, const KvHistory& history, int layer, int64_t old_length, int64_t length);
+  // The same for all layers and all closed chunks, whose cells are brought in.
+  Status Rebuild(Ops& ops, KvHistory& history, int64_t length);
   // Attention of `queries` consecutive queries whose keys and values are in the history.
-  // q, out [queries][heads][head_dim].
-  void Attend(Ops& ops, AttentionScratch& scratch, const KvHistory& history, int layer,
-              const float* q, int64_t first_position, int queries, float* out);
+  // q, out [queries][heads][head_dim]. What is not in memory is brought in, piece by piece if all
+  // of it has no room. kDataLoss: the history lost a record (KvHistory::Finish).
+  // kResourceExhausted: what a single query opens has no room.
+  Status Attend(Ops& ops, AttentionScratch& scratch, KvHistory& history, int layer, const float* q,
+                int64_t first_position, int queries, float* out);
   // Other rules over the same history: summaries are rebuilt where they differ.
-  Status SetConfig(Ops& ops, const KvHistory& history, const AttentionConfig& config,
-                   int64_t length);
+  // kInvalidArgument: a layer that is not in memory whole would become dense. kDataLoss as Attend;
+  // the old rules stay.
+  Status SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config, int64_t length);
 
   const AttentionStats& stats() const { return stats_; }
   void ResetStats() { stats_ = {}; }
@@ -60,6 +68,10 @@ class SequenceAttention {
     std::vector<std::vector<int32_t>> groups;  // [kv_heads], union over the head's selectors
   };
   void Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend, int layer);
+  Status AttendSampled(Ops& ops, KvHistory& history, int layer, const AttendParams& p);
+  Status AttendRouted(Ops& ops, KvHistory& history, int layer, const AttendRoutedParams& p);
+  Status RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length);
+  void PrefetchNext(KvHistory& history, int layer);
   void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
   void CountFixed(int layer, int64_t first_position, int queries);
   void Remember(const AttendRoutedParams& p, int layer);
@@ -69,6 +81,8 @@ class SequenceAttention {
   double rope_theta_ = 0;
   std::vector<LayerSummaries> summaries_;  // [layers]; empty where the layer has none
   std::vector<LastPlanOf> last_;           // [layers]
+  // Of the piece being computed, of the one behind it, and what is read ahead.
+  std::unique_ptr<std::array<CellFetch, 3>> fetches_;
   AttentionStats stats_;
 };
 

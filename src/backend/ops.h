@@ -145,6 +145,19 @@ struct RouteParams {
   float* tail = nullptr;  // [queries][heads][TailLayout::Width]; null when the rule has no tail
 };
 
+// Step 4 alone: which candidate chunks survive the first level for any of the queries, so that only
+// their group level need be in memory for Route. Without a first level (few candidates) all do.
+struct BeamParams {
+  HeadShape shape;
+  const RoutingConfig* rule = nullptr;
+  const float* q = nullptr;  // [queries][heads][head_dim], values exactly bf16
+  int64_t first_position = 0;
+  int queries = 0;
+  SummaryView summaries;    // only the chunk level is read
+  uint8_t* kept = nullptr;  // [kv_heads][kept_stride] by chunk from position 0, set to 0 or 1
+  int64_t kept_stride = 0;  // at least the chunks up to the last query's candidates
+};
+
 // Steps 2 to 5 without selecting: the score of every group, for tests and traces.
 struct ScoreParams {
   HeadShape shape;
@@ -248,6 +261,7 @@ class Ops {
   virtual void Silu(const SiluParams& p) = 0;
   virtual void Experts(const ExpertsParams& p) = 0;
   virtual void Summarise(const SummariseParams& p) = 0;
+  virtual void Beam(const BeamParams& p) = 0;
   virtual void Score(const ScoreParams& p) = 0;
   virtual void Select(const SelectParams& p) = 0;
   virtual void Route(const RouteParams& p) = 0;

@@ -43,6 +43,8 @@ class RouteTile {
   int segments() const { return static_cast<int>(last_segment_ - first_segment_); }
   // The first level: which chunks survive, per selector.
   void Beam(ThreadScratch& t);
+  // Marks, by chunk from position 0, those that survive for any selector of the tile.
+  void AddKept(uint8_t* kept) const;
   void ScanSegment(int index, ThreadScratch& t);
   void Combine();
   int selectors() const { return rows_ / rows_per_selector_; }  // of the whole tile
@@ -172,6 +174,13 @@ void RouteTile::Beam(ThreadScratch& t) {
     Select(kernels_.scan, scores, chunks_, static_cast<int>(kept_chunks_), t.select(), chosen);
     std::memset(Kept(s), 0, static_cast<size_t>(chunks_));
     for (int64_t i = 0; i < kept_chunks_; ++i) Kept(s)[chosen[i]] = 1;
+  }
+}
+
+void RouteTile::AddKept(uint8_t* kept) const {
+  kept += range_.begin / kChunk;
+  for (int s = 0; s < selectors(); ++s) {
+    for (int64_t c = 0; c < chunks_; ++c) kept[c] |= beam() ? Kept(s)[c] : 1;
   }
 }
 
@@ -467,6 +476,20 @@ void CpuOps::Route(const RouteParams& p) {
     work[static_cast<size_t>(i / segments)].TailSegment(static_cast<int>(i % segments), t);
   });
   for (RouteTile& tile : work) tile.FinishTail(tail);
+}
+
+void CpuOps::Beam(const BeamParams& p) {
+  const int64_t tiles = QueryTiles(p.first_position, p.queries, kRouteQueries);
+  std::fill_n(p.kept, p.shape.kv_heads * p.kept_stride, uint8_t{0});
+  Parallel(p.shape.kv_heads, [&](int64_t head, ThreadScratch& t, int worker) {
+    RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
+    for (int64_t i = 0; i < tiles; ++i) {
+      const QueryTile queries = TileAt(p.first_position, p.queries, kRouteQueries, i);
+      if (!tile.Begin(p.q, p.first_position, queries, static_cast<int>(head))) continue;
+      tile.Beam(t);
+      tile.AddKept(p.kept + head * p.kept_stride);
+    }
+  });
 }
 
 void CpuOps::Score(const ScoreParams& p) {

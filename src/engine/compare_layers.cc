@@ -57,12 +57,14 @@ struct LayerComparison {
   Ops& ops;
   AttentionScratch& scratch;
   const ModelConfig& config;
-  const KvHistory& history;
+  KvHistory& history;
   std::vector<SequenceAttention> rules;
   std::vector<Engine::LayerReport> reports;
   int64_t from = 0, stride = 1;
   int64_t first = 0;  // position of the current span
   int rows = 0;       // of the current span
+
+  Status status;  // the first error of a rule
 
   void AddLayer(int layer, const float* q, const float* truth) {
     Engine::LayerReport& report = reports[static_cast<size_t>(layer)];
@@ -89,7 +91,9 @@ struct LayerComparison {
       report->mass_beyond_windows += f.beyond / heads;
     }
     for (size_t r = 0; r < rules.size(); ++r) {
-      rules[r].Attend(ops, scratch, history, report->layer, q, position, 1, out.data());
+      const Status attended =
+          rules[r].Attend(ops, scratch, history, report->layer, q, position, 1, out.data());
+      if (status.ok()) status = attended;
       for (int h = 0; h < heads; ++h) {
         report->relative_error[r] +=
             RelativeError(out.data() + h * dim, truth + h * dim, dim) / heads;
@@ -121,13 +125,13 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
   const int64_t capacity = static_cast<int64_t>(tokens.size());
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> owner, NewSequence(dense, capacity));
   auto& sequence = static_cast<SequenceImpl&>(*owner);
-  LayerComparison all{*ops_, scratch_, c, sequence.history_, {}, {}, from, stride};
+  LayerComparison all{*ops_, scratch_, c, *sequence.history_, {}, {}, from, stride, 0, 0, {}};
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, c.layers));
     HGA_RETURN_IF_ERROR(PrepareFor(rule, capacity));
     HGA_ASSIGN_OR_RETURN(
         SequenceAttention a,
-        SequenceAttention::Make(rule, transformer_.head_shape(), c.rope_theta, sequence.history_));
+        SequenceAttention::Make(rule, transformer_.head_shape(), c.rope_theta, *sequence.history_));
     all.rules.push_back(std::move(a));
   }
   for (int layer = 0; layer < c.layers; ++layer) {
@@ -147,6 +151,7 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
         LogitsWanted::kNone,
         {}};
     HGA_RETURN_IF_ERROR(Run({&item, 1}, tap));
+    HGA_RETURN_IF_ERROR(all.status);
     all.first += all.rows;
     if (progress && !progress(all.first, capacity)) return Cancelled("stopped");
   }

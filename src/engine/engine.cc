@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kMaxSpan = 8192;
 constexpr int64_t kMaxCapacity = int64_t{1} << 27;  // tokens of one sequence
+constexpr int kMostRecoveries = 16;                 // of one batch
 
 Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   if (options.span < 1 || options.span > kMaxSpan) {
@@ -28,9 +29,9 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
 Result<std::unique_ptr<Engine>> Finish(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer,
                                        const EngineOptions& options, ModelConfig config,
                                        ModelWeights weights, std::unique_ptr<Ops> ops) {
-  auto engine = std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
-                                             Transformer(std::move(config), std::move(weights)),
-                                             options.span);
+  auto engine =
+      std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
+                                   Transformer(std::move(config), std::move(weights)), options);
   HGA_RETURN_IF_ERROR(engine->Prepare());
   return std::unique_ptr<Engine>(std::move(engine));
 }
@@ -80,7 +81,12 @@ std::string EngineImpl::isa() const {
   return name.substr(name.find(' ') + 1);
 }
 
-Status EngineImpl::Prepare() { return transformer_.Prepare(span_); }
+Status EngineImpl::Prepare() {
+  HGA_RETURN_IF_ERROR(transformer_.Prepare(span_));
+  const ModelConfig& c = transformer_.config();
+  HGA_ASSIGN_OR_RETURN(space_, KvSpace::Open(kv_, {c.layers, c.kv_heads, c.head_dim}));
+  return OkStatus();
+}
 
 int LargestBudget(const AttentionConfig& config, int layers) {
   int budget = 1;
@@ -111,20 +117,23 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
   return OkStatus();
 }
 
-Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig& attention,
-                                                          int64_t capacity) {
-  const ModelConfig& c = transformer_.config();
+Status EngineImpl::CheckSequence(const AttentionConfig& attention, int64_t capacity) const {
   if (capacity < 1 || capacity > kMaxCapacity) {
     return InvalidArgument(
         fmt::format("a sequence of {} tokens; allowed are 1 to {}", capacity, kMaxCapacity));
   }
-  HGA_RETURN_IF_ERROR(Validate(attention, c.layers));
+  return Validate(attention, transformer_.config().layers);
+}
+
+Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig& attention,
+                                                          int64_t capacity) {
+  HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
-  HGA_ASSIGN_OR_RETURN(KvHistory history,
-                       KvHistory::Make({c.layers, c.kv_heads, c.head_dim}, capacity));
-  HGA_ASSIGN_OR_RETURN(
-      SequenceAttention rules,
-      SequenceAttention::Make(attention, transformer_.head_shape(), c.rope_theta, history));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
+                       space_->NewHistory(attention, transformer_.head_shape(), capacity, span_));
+  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
+                       SequenceAttention::Make(attention, transformer_.head_shape(),
+                                               transformer_.config().rope_theta, *history));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
@@ -136,17 +145,20 @@ Status SequenceImpl::SetAttention(const AttentionConfig& config) {
 Status EngineImpl::SetAttention(SequenceImpl& sequence, const AttentionConfig& config) {
   HGA_RETURN_IF_ERROR(Validate(config, transformer_.config().layers));
   HGA_RETURN_IF_ERROR(PrepareFor(config, sequence.capacity()));
-  return sequence.attention_.SetConfig(*ops_, sequence.history_, config, sequence.length_);
+  for (;;) {
+    const Status status =
+        sequence.attention_.SetConfig(*ops_, *sequence.history_, config, sequence.length());
+    if (status.code() != StatusCode::kDataLoss) return status;
+    HGA_RETURN_IF_ERROR(Recover(sequence));
+  }
 }
 
 Status SequenceImpl::Truncate(int64_t length) {
-  if (length < 0 || length > length_) {
+  if (length < 0 || length > this->length()) {
     return InvalidArgument(
-        fmt::format("cannot cut a sequence of {} tokens to {}", length_, length));
+        fmt::format("cannot cut a sequence of {} tokens to {}", this->length(), length));
   }
-  length_ = length;
-  history_.Truncate(length);
-  return OkStatus();
+  return engine_->Truncate(*this, length);
 }
 
 Status EngineImpl::Check(const BatchItem& item) const {
@@ -190,16 +202,39 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     return InvalidArgument(fmt::format("a batch of {} tokens, the span is {}", rows, span_));
   }
   if (rows == 0) return OkStatus();
-  std::vector<TransformerItem> parts;
-  for (const BatchItem& item : items) {
-    auto& s = static_cast<SequenceImpl&>(*item.sequence);
-    parts.push_back(
-        {&s.history_, &s.attention_, item.tokens, s.length_, item.wanted, item.logits.data()});
+  for (int attempt = 0;; ++attempt) {
+    SequenceImpl* failed = nullptr;
+    const Status status = RunOnce(items, tap, &failed);
+    if (status.ok()) return status;
+    // Whatever was written behind the ends of the sequences does not count.
+    for (const BatchItem& item : items) {
+      auto& s = static_cast<SequenceImpl&>(*item.sequence);
+      HGA_RETURN_IF_ERROR(s.history_->Truncate(s.length()));
+    }
+    if (status.code() != StatusCode::kDataLoss || attempt == kMostRecoveries) return status;
+    HGA_RETURN_IF_ERROR(Recover(*failed));
   }
-  transformer_.Forward(*ops_, scratch_, parts, tap);
+}
+
+Status EngineImpl::RunOnce(std::span<const BatchItem> items, const AttentionTap& tap,
+                           SequenceImpl** failed) {
+  parts_.clear();
   for (const BatchItem& item : items) {
     auto& s = static_cast<SequenceImpl&>(*item.sequence);
-    s.length_ += static_cast<int64_t>(item.tokens.size());
+    *failed = &s;
+    HGA_RETURN_IF_ERROR(PublishCut(s, item.tokens));
+    HGA_RETURN_IF_ERROR(s.history_->Reserve(s.length() + static_cast<int64_t>(item.tokens.size())));
+    parts_.push_back({s.history_.get(), &s.attention_, item.tokens, s.length(), item.wanted,
+                      item.logits.data()});
+  }
+  const Status status = transformer_.Forward(*ops_, scratch_, parts_, tap);
+  if (!status.ok()) {
+    *failed = static_cast<SequenceImpl*>(items[transformer_.failed_item()].sequence);
+    return status;
+  }
+  for (const BatchItem& item : items) {
+    auto& s = static_cast<SequenceImpl&>(*item.sequence);
+    s.Extend(item.tokens);
     s.attention_.CountQueries(static_cast<int>(item.tokens.size()));
   }
   return OkStatus();

@@ -4,9 +4,12 @@
 #define HGA_ENGINE_ENGINE_IMPL_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "attention/durable_sequence.h"
+#include "attention/kv_space.h"
 #include "attention/layer_attention.h"
 #include "backend/ops.h"
 #include "hga/engine.h"
@@ -18,11 +21,16 @@ class EngineImpl;
 
 class SequenceImpl final : public Sequence {
  public:
-  SequenceImpl(EngineImpl* engine, KvHistory history, SequenceAttention attention)
-      : engine_(engine), history_(std::move(history)), attention_(std::move(attention)) {}
+  SequenceImpl(EngineImpl* engine, std::unique_ptr<KvHistory> history, SequenceAttention attention)
+      : engine_(engine), history_(std::move(history)), attention_(std::move(attention)) {
+    tokens_.reserve(static_cast<size_t>(history_->capacity()));
+  }
 
-  int64_t length() const override { return length_; }
-  int64_t capacity() const override { return history_.capacity(); }
+  int64_t length() const override { return history_->length(); }
+  int64_t capacity() const override { return history_->capacity(); }
+  std::span<const int32_t> tokens() const override { return tokens_; }
+  Status Checkpoint(const SessionNote& note) override;
+  const SessionNote& note() const override { return note_; }
   const AttentionConfig& attention() const override { return attention_.config(); }
   const AttentionStats& stats() const override { return attention_.stats(); }
   void ResetStats() override { attention_.ResetStats(); }
@@ -34,21 +42,30 @@ class SequenceImpl final : public Sequence {
 
  private:
   friend class EngineImpl;
+  // The tokens from `length` on are forgotten, before or after their K/V is.
+  void Cut(int64_t length);
+  // K/V of `tokens` is whole, computed in one span.
+  void Extend(std::span<const int32_t> tokens);
+
+  std::unique_ptr<DurableSequence> durable_;  // of a session; outlives the history
   EngineImpl* engine_;
-  KvHistory history_;
+  std::unique_ptr<KvHistory> history_;
   SequenceAttention attention_;
-  int64_t length_ = 0;
+  std::vector<int32_t> tokens_;  // [length]
+
+  SessionNote note_;
 };
 
 class EngineImpl final : public Engine {
  public:
   EngineImpl(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<Ops> ops,
-             Transformer transformer, int span)
+             Transformer transformer, const EngineOptions& options)
       : info_(std::move(info)),
         tokenizer_(std::move(tokenizer)),
         ops_(std::move(ops)),
         transformer_(std::move(transformer)),
-        span_(span) {}
+        span_(options.span),
+        kv_(options.kv) {}
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override;
@@ -57,6 +74,10 @@ class EngineImpl final : public Engine {
   int span() const override { return span_; }
   Result<std::unique_ptr<Sequence>> NewSequence(const AttentionConfig& attention,
                                                 int64_t capacity) override;
+  Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
+                                                const AttentionConfig& attention,
+                                                int64_t capacity) override;
+  KvStats kv_stats() const override;
   Status Forward(std::span<const BatchItem> items) override;
   Status Feed(Sequence& sequence, std::span<const int32_t> tokens, LogitsWanted wanted,
               std::span<float> logits,
@@ -68,15 +89,26 @@ class EngineImpl final : public Engine {
   std::vector<StageTime> stage_times() const override;
   void ResetStageTimes() override;
 
-  // Activations, for the span; scratch follows with the first sequence.
+  // Activations, for the span; scratch follows with the first sequence. Opens the disk tier.
   Status Prepare();
   // Grows scratch to sequences of `capacity` tokens under `attention`.
   Status PrepareFor(const AttentionConfig& attention, int64_t capacity);
   Status SetAttention(SequenceImpl& sequence, const AttentionConfig& config);
+  Status Truncate(SequenceImpl& sequence, int64_t length);
+  Status Checkpoint(SequenceImpl& sequence, const SessionNote& note);
 
  private:
   Status Check(const BatchItem& item) const;
   Status Run(std::span<const BatchItem> items, const AttentionTap& tap);
+  Status RunOnce(std::span<const BatchItem> items, const AttentionTap& tap, SequenceImpl** failed);
+  Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
+  // engine_kv.cc
+  Status Recover(SequenceImpl& sequence);
+  Status CutAtLoss(SequenceImpl& sequence);
+  Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
+  Result<SessionIdentity> Identity();
+  Status Resume(SequenceImpl& sequence, std::span<const int32_t> tokens);
+  Status PublishCut(SequenceImpl& sequence, std::span<const int32_t> next);
 
   ModelInfo info_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -84,6 +116,12 @@ class EngineImpl final : public Engine {
   Transformer transformer_;
   AttentionScratch scratch_;
   int span_;
+  KvOptions kv_;
+  std::unique_ptr<KvSpace> space_;
+  int64_t recomputed_tokens_ = 0;
+  bool replaying_ = false;  // the same tokens are computed again
+  std::optional<SessionIdentity> identity_;
+  std::vector<TransformerItem> parts_;  // of the batch under way
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;
 };

@@ -38,7 +38,7 @@ Status Check(const AttentionShape& s, int64_t capacity, const AttentionOptions& 
 class StandaloneAttention final : public Attention {
  public:
   StandaloneAttention(const AttentionShape& shape, int span, std::unique_ptr<Ops> ops,
-                      KvHistory history, SequenceAttention rules)
+                      std::unique_ptr<KvHistory> history, SequenceAttention rules)
       : shape_(shape),
         span_(span),
         ops_(std::move(ops)),
@@ -51,7 +51,7 @@ class StandaloneAttention final : public Attention {
     OpsLimits limits;
     limits.shape = heads;
     limits.rows = span_;
-    limits.context = history_.capacity();
+    limits.context = history_->capacity();
     HGA_RETURN_IF_ERROR(ops_->Prepare(limits));
     rounded_.resize(static_cast<size_t>(span_) *
                     static_cast<size_t>(shape_.heads * shape_.head_dim));
@@ -75,27 +75,28 @@ class StandaloneAttention final : public Attention {
                                          rows, q_floats, kv_floats));
     }
     int64_t& length = lengths_[static_cast<size_t>(layer)];
-    if (length + rows > history_.capacity()) {
+    if (length + rows > history_->capacity()) {
       return ResourceExhausted(fmt::format("{} tokens held, {} more exceed the capacity of {}",
-                                           length, rows, history_.capacity()));
+                                           length, rows, history_->capacity()));
     }
     for (size_t i = 0; i < q_floats; ++i) rounded_[i] = Bf16ToFloat(FloatToBf16(q[i]));
     for (int r = 0; r < rows; ++r) {
       for (int h = 0; h < shape_.kv_heads; ++h) {
         const size_t from =
             static_cast<size_t>(r * shape_.kv_heads + h) * static_cast<size_t>(shape_.head_dim);
-        Round(k.subspan(from), history_.Key(layer, h, length + r));
-        Round(v.subspan(from), history_.Value(layer, h, length + r));
+        Round(k.subspan(from), history_->Key(layer, h, length + r));
+        Round(v.subspan(from), history_->Value(layer, h, length + r));
       }
     }
-    rules_.Close(*ops_, history_, layer, length, length + rows);
-    rules_.Attend(*ops_, scratch_, history_, layer, rounded_.data(), length, rows, out.data());
+    rules_.Close(*ops_, *history_, layer, length, length + rows);
+    HGA_RETURN_IF_ERROR(rules_.Attend(*ops_, scratch_, *history_, layer, rounded_.data(), length,
+                                      rows, out.data()));
     length += rows;
     return OkStatus();
   }
 
   int64_t length(int layer) const override { return lengths_.at(static_cast<size_t>(layer)); }
-  int64_t capacity() const override { return history_.capacity(); }
+  int64_t capacity() const override { return history_->capacity(); }
 
  private:
   void Round(std::span<const float> from, Bf16* to) const {
@@ -105,7 +106,7 @@ class StandaloneAttention final : public Attention {
   AttentionShape shape_;
   int span_;
   std::unique_ptr<Ops> ops_;
-  KvHistory history_;
+  std::unique_ptr<KvHistory> history_;
   SequenceAttention rules_;
   AttentionScratch scratch_;
   std::vector<int64_t> lengths_;
@@ -121,12 +122,12 @@ Result<std::unique_ptr<Attention>> Attention::Create(const AttentionShape& shape
   HGA_RETURN_IF_ERROR(Check(shape, capacity, options));
   HGA_RETURN_IF_ERROR(Validate(config, shape.layers));
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, OpenCpu({options.threads, options.isa}));
-  HGA_ASSIGN_OR_RETURN(KvHistory history,
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
                        KvHistory::Make({shape.layers, shape.kv_heads, shape.head_dim}, capacity));
   HGA_ASSIGN_OR_RETURN(
       SequenceAttention rules,
       SequenceAttention::Make(config, {shape.heads, shape.kv_heads, shape.head_dim},
-                              shape.rope_theta, history));
+                              shape.rope_theta, *history));
   auto attention = std::make_unique<StandaloneAttention>(shape, options.span, std::move(ops),
                                                          std::move(history), std::move(rules));
   HGA_RETURN_IF_ERROR(attention->Prepare(config));

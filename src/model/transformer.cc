@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "spec/layout.h"
+
 namespace hga {
 namespace {
 
@@ -62,8 +64,8 @@ Status Transformer::Prepare(int rows) {
   return OkStatus();
 }
 
-void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
-                          std::span<const TransformerItem> items, const AttentionTap& tap) {
+Status Transformer::Forward(Ops& ops, AttentionScratch& scratch,
+                            std::span<const TransformerItem> items, const AttentionTap& tap) {
   rows_ = 0;
   for (const TransformerItem& item : items) rows_ += static_cast<int>(item.tokens.size());
   {
@@ -72,11 +74,12 @@ void Transformer::Forward(Ops& ops, AttentionScratch& scratch,
     Angles(items);
   }
   for (int layer = 0; layer < config_.layers; ++layer) {
-    AttentionBlock(ops, scratch, layer, items, tap);
+    HGA_RETURN_IF_ERROR(AttentionBlock(ops, scratch, layer, items, tap));
     FeedForward(ops, weights_.layers()[static_cast<size_t>(layer)]);
   }
   Timer timer(stage(Stage::kHead));
   Logits(ops, items);
+  return OkStatus();
 }
 
 void Transformer::Embed(std::span<const TransformerItem> items) {
@@ -132,8 +135,9 @@ void Transformer::NormRows(Ops& ops, const float* x, const float* weight, int ro
   ops.Norm(p);
 }
 
-void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
-                                 std::span<const TransformerItem> items, const AttentionTap& tap) {
+Status Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
+                                   std::span<const TransformerItem> items,
+                                   const AttentionTap& tap) {
   const LayerWeights& w = weights_.layers()[static_cast<size_t>(layer)];
   const int hidden = config_.hidden, q_width = config_.q_width(), kv_width = config_.kv_width();
   {
@@ -174,27 +178,40 @@ void Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
   }
   {
     Timer timer(stage(Stage::kAttention));
-    int64_t row = 0;
-    for (size_t i = 0; i < items.size(); ++i) {
-      const TransformerItem& item = items[i];
-      const int n = static_cast<int>(item.tokens.size());
-      const float* q = q_.data() + row * q_width;
-      float* out = out_.data() + row * q_width;
-      const AttentionStats before = item.attention->stats();
-      item.attention->Close(ops, *item.history, layer, item.first_position,
-                            item.first_position + n);
-      item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out);
-      StageSum& sum = stage(Stage::kAttention);
-      sum.flops += item.attention->stats().flops - before.flops;
-      sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
-      if (tap) tap(layer, i, q, out);
-      row += n;
-    }
+    HGA_RETURN_IF_ERROR(Attend(ops, scratch, layer, items, tap));
   }
   Timer timer(stage(Stage::kLinear));
   Count(stage(Stage::kLinear), rows_, w.o);
   const LinearParams job = {out_.data(), q_width, rows_, w.o, x_.data(), hidden, true};
   ops.Linear({&job, 1});
+  return OkStatus();
+}
+
+Status Transformer::Attend(Ops& ops, AttentionScratch& scratch, int layer,
+                           std::span<const TransformerItem> items, const AttentionTap& tap) {
+  StageSum& sum = stage(Stage::kAttention);
+  const int64_t width = config_.q_width();
+  int64_t row = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const TransformerItem& item = items[i];
+    const int n = static_cast<int>(item.tokens.size());
+    const int64_t end = item.first_position + n;
+    const float* q = q_.data() + row * width;
+    float* out = out_.data() + row * width;
+    const AttentionStats before = item.attention->stats();
+    failed_item_ = i;
+    item.attention->Close(ops, *item.history, layer, item.first_position, end);
+    for (int64_t chunk = item.first_position / spec::kChunk; chunk < end / spec::kChunk; ++chunk) {
+      item.history->Close(layer, chunk);
+    }
+    HGA_RETURN_IF_ERROR(
+        item.attention->Attend(ops, scratch, *item.history, layer, q, item.first_position, n, out));
+    sum.flops += item.attention->stats().flops - before.flops;
+    sum.bytes += item.attention->stats().bytes_read - before.bytes_read;
+    if (tap) tap(layer, i, q, out);
+    row += n;
+  }
+  return OkStatus();
 }
 
 void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {

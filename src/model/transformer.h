@@ -50,17 +50,21 @@ class Transformer {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
 
-  // Tokens must be inside the vocabulary and histories large enough.
-  void Forward(Ops& ops, AttentionScratch& scratch, std::span<const TransformerItem> items,
-               const AttentionTap& tap);
+  // Tokens must be inside the vocabulary and histories have room reserved. An error is that of an
+  // item's attention; its index is failed_item(), and no item's tokens count then.
+  Status Forward(Ops& ops, AttentionScratch& scratch, std::span<const TransformerItem> items,
+                 const AttentionTap& tap);
 
+  size_t failed_item() const { return failed_item_; }
   StageSum& stage(Stage s) { return stages_[static_cast<size_t>(s)]; }
 
  private:
   void Embed(std::span<const TransformerItem> items);
   void Angles(std::span<const TransformerItem> items);
-  void AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
-                      std::span<const TransformerItem> items, const AttentionTap& tap);
+  Status AttentionBlock(Ops& ops, AttentionScratch& scratch, int layer,
+                        std::span<const TransformerItem> items, const AttentionTap& tap);
+  Status Attend(Ops& ops, AttentionScratch& scratch, int layer,
+                std::span<const TransformerItem> items, const AttentionTap& tap);
   void FeedForward(Ops& ops, const LayerWeights& w);
   void Logits(Ops& ops, std::span<const TransformerItem> items);
   void NormRows(Ops& ops, const float* x, const float* weight, int rows, float* y);
@@ -68,6 +72,7 @@ class Transformer {
   ModelConfig config_;
   ModelWeights weights_;
   int rows_ = 0;  // of the current call
+  size_t failed_item_ = 0;
   Array<float> x_, h_, q_, k_, v_, out_, ffn_, cos_, sin_;
   std::vector<Bf16*> k_rows_, v_rows_;
   std::vector<double> inverse_frequency_;

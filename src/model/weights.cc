@@ -3,6 +3,8 @@
 #include "model/weights.h"
 
 #include <fmt/format.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cmath>
@@ -205,6 +207,16 @@ Result<ModelWeights> ModelWeights::Random(const ModelConfig& config, uint64_t se
   }
   HGA_RETURN_IF_ERROR(w.Bind(config));
   return w;
+}
+
+std::array<uint8_t, 16> ModelWeights::Fingerprint() const {
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  XXH3_128bits_update(&state, memory_.data(), memory_.size());
+  XXH3_128bits_update(&state, floats_.data(), floats_.size() * sizeof(float));
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+  return std::to_array(canonical.digest);
 }
 
 Status ModelWeights::Bind(const ModelConfig& config) {

@@ -3,6 +3,7 @@
 #ifndef HGA_MODEL_WEIGHTS_H_
 #define HGA_MODEL_WEIGHTS_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -45,6 +46,8 @@ class ModelWeights {
   const WeightView& head() const { return head_; }            // [vocab][hidden]
   const float* final_norm() const { return final_norm_; }     // [hidden]
   const std::vector<LayerWeights>& layers() const { return layers_; }
+  // XXH3-128 of all of it, to tell checkpoints apart; reads everything.
+  std::array<uint8_t, 16> Fingerprint() const;
   int64_t bytes() const { return static_cast<int64_t>(memory_.size() + floats_.size() * 4); }
 
  private:

@@ -25,6 +25,7 @@ class ReferenceOps final : public Ops {
   void Silu(const SiluParams& p) override { reference::Silu(p); }
   void Experts(const ExpertsParams& p) override { reference::Experts(p); }
   void Summarise(const SummariseParams& p) override { reference::Summarise(p); }
+  void Beam(const BeamParams& p) override { reference::Beam(p); }
   void Score(const ScoreParams& p) override { reference::Score(p); }
   void Select(const SelectParams& p) override { reference::Select(p); }
   void Route(const RouteParams& p) override { reference::Route(p); }

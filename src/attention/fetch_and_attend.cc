@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetch, then attend: spans in pieces whose cells have room, the next piece's cells on their way
+// while this one's are used.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "attention/cell_needs.h"
+#include "attention/layer_attention.h"
+#include "spec/layout.h"
+#include "spec/rules.h"
+
+namespace hga {
+namespace {
+
+using spec::kChunk;
+
+// Queries of a piece. More of them share more cells, fewer of them overlap reading and computing
+// better; a chunk's queries have equal windows.
+constexpr int kPieceQueries = kChunk;
+// Chunks whose summaries are rebuilt together.
+constexpr int64_t kRebuildChunks = 8;
+
+// Queries [begin, end) of a span.
+struct Piece {
+  int begin = 0;
+  int end = 0;
+  bool empty() const { return end <= begin; }
+};
+
+// The same call for some of its queries.
+AttendRoutedParams PartOf(const AttendRoutedParams& p, const Piece& piece) {
+  AttendRoutedParams part = p;
+  const int64_t row = int64_t{piece.begin} * p.shape.heads;
+  part.q += row * p.shape.head_dim;
+  part.out += row * p.shape.head_dim;
+  part.first_position += piece.begin;
+  part.queries = piece.end - piece.begin;
+  part.plan.groups += int64_t{piece.begin} * p.plan.selectors * p.plan.budget;
+  part.plan.counts += int64_t{piece.begin} * p.plan.selectors;
+  if (part.tail != nullptr) part.tail += row * TailLayout::Width(p.shape.head_dim);
+  return part;
+}
+
+// Lists the cells of the queries from `begin` on, as many queries as have room.
+Piece ListPiece(const AttendRoutedParams& p, KvHistory& history, int layer, int begin,
+                CellFetch* fetch) {
+  const int64_t room = history.fetch_room();
+  Piece piece{begin, begin};
+  fetch->Begin(&history, layer);
+  const int most = std::min(p.queries, begin + kPieceQueries);
+  for (; piece.end < most; ++piece.end) {
+    const int64_t before = fetch->size(), position = p.first_position + piece.end;
+    if (piece.empty() || position % kChunk == 0) {
+      AddWindows(p.shape, p.rule->sink_chunks, p.rule->local_chunks, position, fetch);
+    }
+    AddPlan(p, piece.end, fetch);
+    if (fetch->size() > room) {
+      fetch->Trim(before);
+      break;
+    }
+  }
+  return piece;
+}
+
+}  // namespace
+
+Status SequenceAttention::AttendRouted(Ops& ops, KvHistory& history, int layer,
+                                       const AttendRoutedParams& p) {
+  if (history.resident(layer)) {
+    ops.AttendRouted(p);
+    return OkStatus();
+  }
+  CellFetch* now = &(*fetches_)[0];
+  CellFetch* next = &(*fetches_)[1];
+  const auto release = [&](Status status) {
+    now->Release();
+    next->Release();
+    return status;
+  };
+  Piece piece = ListPiece(p, history, layer, 0, now);
+  if (piece.empty()) {
+    // Cells that are being written out have room again once that is done.
+    history.Settle();
+    piece = ListPiece(p, history, layer, 0, now);
+  }
+  if (Status s = history.Start(now); !s.ok()) return release(s);
+  while (!piece.empty()) {
+    Piece after = ListPiece(p, history, layer, piece.end, next);
+    if (Status s = history.Start(next); !s.ok()) return release(s);
+    if (Status s = history.Finish(now); !s.ok()) return release(s);
+    if (p.queries == 1) PrefetchNext(history, layer);
+    ops.AttendRouted(PartOf(p, piece));
+    now->Release();
+    if (after.empty() && piece.end < p.queries) {
+      after = ListPiece(p, history, layer, piece.end, next);
+      if (Status s = history.Start(next); !s.ok()) return release(s);
+    }
+    if (after.empty()) break;
+    piece = after;
+    std::swap(now, next);
+  }
+  const bool done = piece.end == p.queries && !piece.empty();
+  if (done) return release(OkStatus());
+  return release(ResourceExhausted(fmt::format(
+      "layer {}: a query opens up to {} cells and {} have room; give the K/V more memory", layer,
+      MostOpenedCells(p.shape, *p.rule), history.fetch_room())));
+}
+
+Status SequenceAttention::AttendSampled(Ops& ops, KvHistory& history, int layer,
+                                        const AttendParams& params) {
+  const RoutingConfig& rule = config_.RuleOf(layer);
+  AttendSampledParams p;
+  static_cast<AttendParams&>(p) = params;
+  p.sink_chunks = rule.sink_chunks;
+  p.local_chunks = rule.local_chunks;
+  p.most_cells = config_.sampled_layers.at(layer);
+  if (history.resident(layer)) {
+    ops.AttendSampled(p);
+    return OkStatus();
+  }
+  CellFetch& fetch = (*fetches_)[0];
+  fetch.Begin(&history, layer);
+  // Windows and sample are equal for the queries of a chunk.
+  const int64_t end = p.first_position + p.queries;
+  for (int64_t at = p.first_position; at < end; at = (at / kChunk + 1) * kChunk) {
+    AddSample(shape_, rule, p.most_cells, at, &fetch);
+  }
+  Status status = history.Start(&fetch);
+  if (status.ok()) status = history.Finish(&fetch);
+  if (status.ok()) ops.AttendSampled(p);
+  fetch.Release();
+  return status;
+}
+
+// The newest plan is the best guess at the next one; a guess that is in memory costs a look.
+void SequenceAttention::PrefetchNext(KvHistory& history, int layer) {
+  const int next = layer + 1;
+  if (next >= history.shape().layers || history.resident(next)) return;
+  const LastPlanOf& last = last_[static_cast<size_t>(next)];
+  CellFetch& fetch = (*fetches_)[2];
+  fetch.Begin(&history, next);
+  for (size_t head = 0; head < last.groups.size(); ++head) {
+    AddGroups(static_cast<int>(head), last.group, last.groups[head].data(),
+              static_cast<int64_t>(last.groups[head].size()), &fetch);
+  }
+  history.Prefetch(&fetch);
+}
+
+Status SequenceAttention::Rebuild(Ops& ops, KvHistory& history, int64_t length) {
+  for (int layer = 0; layer < history.shape().layers; ++layer) {
+    HGA_RETURN_IF_ERROR(RebuildLayer(ops, history, layer, length));
+  }
+  return OkStatus();
+}
+
+Status SequenceAttention::RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length) {
+  const bool needed =
+      config_.KindOf(layer) == LayerKind::kRouted && spec::NeedsSummaries(config_.RuleOf(layer));
+  if (!needed) return OkStatus();
+  if (history.resident(layer)) {
+    Close(ops, history, layer, 0, length);
+    return OkStatus();
+  }
+  const int64_t chunks = length / kChunk;
+  const auto list = [&](int64_t first, CellFetch* fetch) {
+    fetch->Begin(&history, layer);
+    const int64_t end = std::min(chunks, first + kRebuildChunks) * spec::kCellsPerChunk;
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      for (int64_t cell = first * spec::kCellsPerChunk; cell < end; ++cell) fetch->Add(head, cell);
+    }
+    return history.Start(fetch);
+  };
+  CellFetch* now = &(*fetches_)[0];
+  CellFetch* next = &(*fetches_)[1];
+  Status status = list(0, now);
+  for (int64_t first = 0; status.ok() && first < chunks; first += kRebuildChunks) {
+    const int64_t end = std::min(chunks, first + kRebuildChunks);
+    status = list(end, next);
+    if (status.ok()) status = history.Finish(now);
+    if (!status.ok()) break;
+    Close(ops, history, layer, first * kChunk, end * kChunk);
+    now->Release();
+    std::swap(now, next);
+  }
+  now->Release();
+  next->Release();
+  return status;
+}
+
+}  // namespace hga

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening the disk, making histories, taking sessions up.
+#include "attention/kv_space.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "attention/cell_needs.h"
+#include "attention/summaries.h"
+#include "base/file.h"
+#include "spec/layout.h"
+#include "store/catalog.h"
+#include "store/io.h"
+
+namespace hga {
+namespace {
+
+constexpr int kIoDepth = 256;
+
+Result<IoChoice> ChoiceOf(const std::string& name) {
+  if (name == "auto") return IoChoice::kAuto;
+  if (name == "io_uring") return IoChoice::kUring;
+  if (name == "threads") return IoChoice::kThreads;
+  return InvalidArgument(
+      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
+}
+
+Status CheckKvOptions(const KvOptions& kv) {
+  for (const int64_t bytes : {kv.host_bytes, kv.device_bytes, kv.disk_bytes}) {
+    if (bytes < 0) return InvalidArgument(fmt::format("a budget of {} bytes", bytes));
+  }
+  if (kv.host_bytes > 0 && kv.directory.empty()) {
+    return InvalidArgument(
+        "a bound on K/V in memory needs a directory for the rest; none was given");
+  }
+  return OkStatus();
+}
+
+// Upper end of the bucket that holds the quantile, microseconds.
+double LatencyQuantile(const IoQueueStats& stats, double quantile) {
+  int64_t all = 0, seen = 0;
+  for (const int64_t count : stats.read_latency) all += count;
+  if (all == 0) return 0;
+  for (size_t i = 0; i < stats.read_latency.size(); ++i) {
+    seen += stats.read_latency[i];
+    if (static_cast<double>(seen) >= quantile * static_cast<double>(all)) {
+      return std::ldexp(1.0, static_cast<int>(i) + 1);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
+                                               const HistoryShape& shape) {
+  HGA_RETURN_IF_ERROR(CheckKvOptions(options));
+  std::unique_ptr<KvSpace> space(new KvSpace(options, shape));
+  if (!options.directory.empty()) HGA_RETURN_IF_ERROR(space->OpenDisk());
+  return space;
+}
+
+Status KvSpace::OpenDisk() {
+  HGA_ASSIGN_OR_RETURN(const IoChoice choice, ChoiceOf(options_.io));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io, OpenIo(choice, kIoDepth, &io_note_));
+  HGA_RETURN_IF_ERROR(io->MakeDirectory(options_.directory));
+  HGA_ASSIGN_OR_RETURN(const FileSystemFacts facts, FactsOf(options_.directory));
+  if (facts.in_memory && !options_.allow_ram_directory) {
+    return InvalidArgument(
+        fmt::format("{} is on {}, which is memory itself: K/V there saves nothing",
+                    Quoted(options_.directory), facts.name));
+  }
+  TierOptions tiers;
+  tiers.slots = options_.host_bytes / CellBytes(shape_);
+  tiers.directory = options_.directory;
+  tiers.disk_bytes = options_.disk_bytes;
+  HGA_ASSIGN_OR_RETURN(tiers_, KvTiers::Make(shape_, tiers, std::move(io)));
+  if (options_.disk_bytes == 0) return OkStatus();
+  HGA_ASSIGN_OR_RETURN(const int64_t used, Catalog(&tiers_->io(), options_.directory).Usage());
+  if (!tiers_->TakeDisk(used).ok()) {
+    return ResourceExhausted(fmt::format(
+        "{}: its sessions have {} bytes, the quota is {}; remove some (hga session prune)",
+        Quoted(options_.directory), used, options_.disk_bytes));
+  }
+  return OkStatus();
+}
+
+Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                            int span) const {
+  MemoryPlan plan;
+  plan.context = capacity;
+  PlanKv(rules, heads, shape_.layers, options_, span, &plan);
+  if (options_.device_bytes == 0 || plan.device_bytes <= options_.device_bytes) return OkStatus();
+  return ResourceExhausted(fmt::format(
+      "{} tokens need {} bytes that stay in memory (dense layers {}, windows and samples {}, "
+      "summaries {}), allowed are {}",
+      capacity, plan.device_bytes, plan.dense_bytes, plan.window_bytes, plan.summary_bytes,
+      options_.device_bytes));
+}
+
+Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& rules,
+                                                       const HeadShape& heads, int64_t capacity,
+                                                       int span) {
+  HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
+  if (!tiered()) return KvHistory::Make(shape_, capacity);
+  return KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, true),
+                               tiers_.get(), Durability::kNone, -1, span);
+}
+
+Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
+                                              const SessionIdentity& identity,
+                                              const AttentionConfig& rules, const HeadShape& heads,
+                                              int64_t capacity, int span) {
+  if (tiers_ == nullptr) return InvalidArgument("a session needs a directory for its records");
+  HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
+  Drain();
+  Result<OpenedSession> found =
+      SessionFiles::Open(&tiers_->io(), options_.directory, name, identity);
+  if (!found.ok() && found.status().code() == StatusCode::kNotFound) {
+    HGA_ASSIGN_OR_RETURN(SessionFiles files, SessionFiles::Create(&tiers_->io(), options_.directory,
+                                                                  name, identity, RandomStoreId()));
+    found = OpenedSession{std::move(files), {}, RecordTable(shape_), {}};
+  }
+  HGA_RETURN_IF_ERROR(found.status());
+  SessionState& state = found->state;
+  const auto length = static_cast<int64_t>(state.tokens.size());
+  if (length > capacity) {
+    return ResourceExhausted(fmt::format("session {} has {} tokens, the context holds {}",
+                                         Quoted(name), length, capacity));
+  }
+  Session session;
+  session.durable = std::make_unique<DurableSequence>(
+      std::move(found->files), std::move(state.spans), std::move(state.rules), state.tokens);
+  HGA_ASSIGN_OR_RETURN(
+      session.history,
+      KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, tiered()),
+                            tiers_.get(), Durability::kAll, session.durable->data_file(), span));
+  session.history->SetGeneration(session.durable->next_generation());
+  // Without the K/V of its unfinished chunk the history ends before it.
+  const bool whole = length % spec::kChunk == 0 || !state.tail.empty();
+  HGA_RETURN_IF_ERROR(session.history->Restore(
+      std::move(found->table), whole ? length : length / spec::kChunk * spec::kChunk, state.tail));
+  session.note = {std::move(state.sampler), std::move(state.extra)};
+  session.tokens = std::move(state.tokens);
+  return session;
+}
+
+void KvSpace::Drain() {
+  if (tiers_ != nullptr) tiers_->Drain();
+}
+
+KvStats KvSpace::stats() const {
+  KvStats out;
+  if (tiers_ == nullptr) return out;
+  const TierStats& tier = tiers_->stats();
+  const IoQueueStats& io = tiers_->transfers().queue().stats();
+  out.io = tiers_->io().name();
+  out.io_note = io_note_;
+  out.cells_wanted = tier.wanted;
+  out.cells_in_memory = tier.hits;
+  out.cells_on_their_way = tier.prefetched;
+  out.reads = io.reads;
+  out.writes = io.writes;
+  out.read_bytes = io.read_bytes;
+  out.written_bytes = io.written_bytes;
+  out.damaged = tier.damaged;
+  out.failed_reads = tier.failed_reads;
+  out.failed_writes = tier.failed_writes;
+  out.stall_seconds = tier.stall_seconds;
+  out.slots = tiers_->pool().slots();
+  out.slots_touched = tiers_->pool().touched();
+  out.evictions = tiers_->pool().evictions();
+  out.disk_bytes = tiers_->disk_used();
+  out.read_p50_us = LatencyQuantile(io, 0.5);
+  out.read_p99_us = LatencyQuantile(io, 0.99);
+  out.error = tier.write_error;
+  return out;
+}
+
+void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
+            const KvOptions& options, int span, MemoryPlan* plan) {
+  const HistoryShape shape{layers, heads.kv_heads, heads.head_dim};
+  const bool tiered = options.host_bytes > 0;
+  const int64_t chunks = spec::CeilDiv(plan->context, spec::kChunk);
+  const int64_t cells = chunks * spec::kCellsPerChunk * heads.kv_heads;  // of a layer
+  int64_t moving = 0;  // bytes that may be on disk
+  plan->kv_bytes_per_token = KvHistory::BytesPerToken(shape);
+  plan->kv_bytes = chunks * spec::kChunk * plan->kv_bytes_per_token;
+  const std::vector<LayerPolicy> policies = PoliciesOf(rules, layers, tiered);
+  for (int layer = 0; layer < layers; ++layer) {
+    const LayerPolicy& policy = policies[static_cast<size_t>(layer)];
+    plan->table_bytes += cells * static_cast<int64_t>(sizeof(void*));
+    if (rules.KindOf(layer) == LayerKind::kRouted) {
+      plan->summary_bytes +=
+          chunks * spec::kChunk * LayerSummaries::BytesPerToken(rules.RuleOf(layer), heads);
+    }
+    if (policy.resident) {
+      plan->dense_bytes += cells * CellBytes(shape);
+      continue;
+    }
+    plan->table_bytes += cells * static_cast<int64_t>(sizeof(SlotId) + 1);
+    plan->window_bytes +=
+        KvHistory::StandingCells(policy, plan->context, span) * heads.kv_heads * CellBytes(shape);
+    moving += cells * CellBytes(shape);
+  }
+  plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
+  if (!tiered) return;
+  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
+  plan->host_bytes = std::min(moving, options.host_bytes);
+  plan->disk_bytes = moving;
+  const TierOptions buffers;
+  plan->staging_bytes =
+      Transfers::StagingBytes(shape, buffers.single_buffers, buffers.whole_buffers);
+}
+
+int64_t DiskFor(const KvOptions& options) {
+  if (options.directory.empty()) return 0;
+  const auto facts = FactsOf(options.directory);
+  if (!facts.ok()) return options.disk_bytes;
+  return options.disk_bytes > 0 ? std::min(options.disk_bytes, facts->free_bytes)
+                                : facts->free_bytes;
+}
+
+}  // namespace hga

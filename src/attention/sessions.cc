@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sessions of a directory, for programs that look at them without a model.
+#include <fmt/format.h>
+
+#include "hga/engine.h"
+#include "store/catalog.h"
+
+namespace hga {
+namespace {
+
+SessionInfo InfoOfEntry(const SessionEntry& entry) {
+  SessionInfo info{entry.name, entry.tokens, entry.bytes, entry.saved_at, entry.model, "good"};
+  if (entry.status == SessionStatus::kLocked) info.state = "in use";
+  if (entry.status == SessionStatus::kDamaged) info.state = "damaged: " + entry.why;
+  return info;
+}
+
+// A way to the disk for looking at sessions; speed is no matter.
+Result<std::unique_ptr<IoBackend>> OpenPlainIo() { return OpenIo(IoChoice::kThreads, 32, nullptr); }
+
+}  // namespace
+
+Result<std::vector<SessionInfo>> ListSessions(const std::string& directory) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  HGA_ASSIGN_OR_RETURN(const std::vector<SessionEntry> entries,
+                       Catalog(io.get(), directory).List());
+  std::vector<SessionInfo> sessions;
+  for (const SessionEntry& entry : entries) sessions.push_back(InfoOfEntry(entry));
+  return sessions;
+}
+
+Result<std::string> VerifySession(const std::string& directory, const std::string& name,
+                                  const std::function<bool(int64_t, int64_t)>& progress) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  HGA_ASSIGN_OR_RETURN(const VerifyReport report,
+                       Catalog(io.get(), directory).Verify(name, progress));
+  std::string text = fmt::format("{} records: {} good, {} damaged, {} missing", report.records,
+                                 report.good, report.damaged, report.missing);
+  if (report.tail_damaged) text += "; the unfinished chunk is damaged";
+  if (!report.other_slot.empty()) text += "; the older manifest: " + report.other_slot;
+  if (!report.ok()) return DataLoss(std::move(text));
+  return text;
+}
+
+Status DeleteSession(const std::string& directory, const std::string& name) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  return Catalog(io.get(), directory).Delete(name);
+}
+
+Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  HGA_ASSIGN_OR_RETURN(const PruneReport report, Catalog(io.get(), directory).Prune(quota));
+  std::vector<SessionInfo> removed;
+  for (const SessionEntry& entry : report.removed) removed.push_back(InfoOfEntry(entry));
+  return removed;
+}
+
+}  // namespace hga

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Setting up what sequences share.
+#include "store/tiers.h"
+
+#include <fmt/format.h>
+
+namespace hga {
+
+Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
+                                               const TierOptions& options,
+                                               std::unique_ptr<IoBackend> io) {
+  std::unique_ptr<KvTiers> tiers(new KvTiers(shape, options, std::move(io)));
+  HGA_RETURN_IF_ERROR(tiers->pool_.AddSlots(options.slots));
+  HGA_ASSIGN_OR_RETURN(
+      tiers->transfers_,
+      Transfers::Make(tiers->io_.get(), shape, options.single_buffers, options.whole_buffers));
+  return tiers;
+}
+
+KvTiers::~KvTiers() = default;
+
+void KvTiers::Drain() {
+  while (transfers_->under_way() > 0) transfers_->Reap(1);
+}
+
+Status KvTiers::TakeDisk(int64_t bytes) {
+  if (options_.disk_bytes > 0 && disk_used_ + bytes > options_.disk_bytes) {
+    return ResourceExhausted(
+        fmt::format("{}: the record files have {} bytes, {} more exceed the quota of {}",
+                    options_.directory, disk_used_, bytes, options_.disk_bytes));
+  }
+  disk_used_ += bytes;
+  return OkStatus();
+}
+
+}  // namespace hga
