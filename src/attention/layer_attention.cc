@@ -24,13 +24,12 @@ int64_t BytesOfTokens(int64_t tokens, int head_dim) {
 
 }  // namespace
 
-Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget) {
-  const size_t selections = static_cast<size_t>(rows) * static_cast<size_t>(shape.heads);
-  HGA_ASSIGN_OR_RETURN(groups_, Array<int32_t>::Make(selections * static_cast<size_t>(budget)));
-  HGA_ASSIGN_OR_RETURN(counts_, Array<int32_t>::Make(selections));
+Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget, Device& device) {
+  const int64_t selections = int64_t{rows} * shape.heads;
+  HGA_ASSIGN_OR_RETURN(groups_, DeviceArray<int32_t>::Make(device, selections * budget));
+  HGA_ASSIGN_OR_RETURN(counts_, DeviceArray<int32_t>::Make(device, selections));
   HGA_ASSIGN_OR_RETURN(
-      tail_,
-      Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
+      tail_, DeviceArray<float>::Make(device, selections * TailLayout::Width(shape.head_dim)));
   return OkStatus();
 }
 
@@ -45,7 +44,7 @@ PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shap
 
 Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
                                                   const HeadShape& shape, double rope_theta,
-                                                  const KvHistory& history) {
+                                                  const KvHistory& history, Device& device) {
   SequenceAttention a;
   a.config_ = config;
   a.shape_ = shape;
@@ -58,8 +57,9 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
       a.summaries_.emplace_back();
       continue;
     }
-    HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
-                         LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity()));
+    HGA_ASSIGN_OR_RETURN(
+        LayerSummaries summaries,
+        LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity(), device));
     a.summaries_.push_back(std::move(summaries));
   }
   return a;
@@ -69,19 +69,14 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
                               int64_t length) {
   const RoutingConfig& rule = config_.RuleOf(layer);
   if (config_.KindOf(layer) != LayerKind::kRouted || !spec::NeedsSummaries(rule)) return;
-  std::vector<const Bf16*> cells(static_cast<size_t>(shape_.kv_heads * spec::kCellsPerChunk));
   for (int64_t chunk = old_length / kChunk; chunk < length / kChunk; ++chunk) {
-    for (int head = 0; head < shape_.kv_heads; ++head) {
-      std::copy_n(
-          history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
-          spec::kCellsPerChunk, cells.data() + head * spec::kCellsPerChunk);
-    }
     SummariseParams p;
     p.shape = shape_;
     p.rule = &rule;
     p.rope_theta = rope_theta_;
     p.chunk = chunk;
-    p.cells = cells.data();
+    p.cells = history.cells(layer) + chunk * spec::kCellsPerChunk;
+    p.cell_stride = history.cell_stride();
     p.out = summaries_[static_cast<size_t>(layer)].view();
     ops.Summarise(p);
   }
@@ -121,6 +116,10 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
       p.tail = rule.tail ? scratch.tail() : nullptr;
       Route(ops, scratch, p, layer);
       HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
+      if (!ops.device().host_memory()) {
+        CountUnseen(p);
+        return OkStatus();
+      }
       CountRouted(scratch, p);
       if (queries == 1) Remember(p, layer);
       return OkStatus();
@@ -132,8 +131,9 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
 void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
                               int layer) {
   if (!spec::NeedsSummaries(*attend.rule)) {
-    std::memset(attend.plan.counts, 0,
-                sizeof(int32_t) * static_cast<size_t>(attend.queries * attend.plan.selectors));
+    ops.stream().Fill(
+        attend.plan.counts, 0,
+        int64_t{attend.queries} * attend.plan.selectors * static_cast<int64_t>(sizeof(int32_t)));
     return;
   }
   RouteParams r;
@@ -156,7 +156,8 @@ Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const Attentio
           fmt::format("layer {} would become dense, but its K/V is not in memory whole", layer));
     }
   }
-  HGA_ASSIGN_OR_RETURN(SequenceAttention next, Make(config, shape_, rope_theta_, history));
+  HGA_ASSIGN_OR_RETURN(SequenceAttention next,
+                       Make(config, shape_, rope_theta_, history, ops.device()));
   std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
@@ -217,6 +218,7 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   std::vector<uint8_t>& marks = scratch.marks();
   AttentionStats::Sums sums;
   double share = 0;  // of the context at the span's end, summed over KV heads
+  double bytes = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
@@ -241,9 +243,19 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
     }
     const int64_t fetched = windows + distinct * rule.group;
     share += static_cast<double>(fetched) / static_cast<double>(last + 1);
-    stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
+    bytes += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
   }
   sums.fetched = sums.context * share / shape_.kv_heads;
+  AddRouted(p, sums, bytes);
+}
+
+// Adds a routed span's sums, what it read of K/V, and its scan of the summaries.
+void SequenceAttention::AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums,
+                                  double kv_bytes) {
+  const RoutingConfig& rule = *p.rule;
+  const auto range =
+      spec::CandidateRange(p.first_position + p.queries - 1, rule.sink_chunks, rule.local_chunks);
+  stats_.bytes_read += kv_bytes;
   stats_.flops += 4.0 * sums.visible * shape_.queries_per_kv() * shape_.head_dim;
   if (spec::NeedsSummaries(rule)) {
     const double means = 1.0 / rule.key_span + (rule.tail ? 1.0 / rule.value_span : 0.0);
@@ -257,6 +269,34 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
     to->visible += sums.visible;
     to->fetched += sums.fetched;
   }
+}
+
+// As CountRouted, from sizes alone: how many groups a plan opens is known without it.
+void SequenceAttention::CountUnseen(const AttendRoutedParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int per_head = p.plan.selectors / shape_.kv_heads;
+  const int64_t last = p.first_position + p.queries - 1;
+  const auto first_range =
+      spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
+  const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
+  AttentionStats::Sums sums;
+  int64_t distinct = 0;
+  for (int i = 0; i < p.queries; ++i) {
+    const auto own =
+        spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
+    const int64_t kept = spec::BeamChunks(own.size() / kChunk, rule.chunk_beam, rule.beam_share);
+    const int64_t opened = std::min<int64_t>(rule.groups_budget, kept * spec::GroupsPerChunk(rule));
+    const double context = static_cast<double>(p.first_position + i + 1);
+    distinct = std::min(distinct + opened * per_head, range.size() / rule.group);
+    sums.context += context * shape_.kv_heads;
+    sums.visible +=
+        (context - static_cast<double>(own.size()) + static_cast<double>(opened * rule.group)) *
+        shape_.kv_heads;
+  }
+  const int64_t fetched = std::min(last + 1, last + 1 - first_range.size() + distinct * rule.group);
+  sums.fetched = sums.context * static_cast<double>(fetched) / static_cast<double>(last + 1);
+  AddRouted(p, sums,
+            static_cast<double>(BytesOfTokens(fetched, shape_.head_dim)) * shape_.kv_heads);
 }
 
 void SequenceAttention::Remember(const AttendRoutedParams& p, int layer) {

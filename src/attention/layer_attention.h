@@ -21,24 +21,25 @@ namespace hga {
 class AttentionScratch {
  public:
   // For spans of `rows` queries, selecting at most `budget` groups.
-  Status Prepare(const HeadShape& shape, int rows, int budget);
+  Status Prepare(const HeadShape& shape, int rows, int budget, Device& device);
   PlanView Plan(const RoutingConfig& rule, const HeadShape& shape) const;
   float* tail() const { return tail_.data(); }
   std::vector<uint8_t>& marks() { return marks_; }  // for counting distinct groups
 
  private:
-  Array<int32_t> groups_;
-  Array<int32_t> counts_;
-  Array<float> tail_;
+  DeviceArray<int32_t> groups_;
+  DeviceArray<int32_t> counts_;
+  DeviceArray<float> tail_;
   std::vector<uint8_t> marks_;
 };
 
 // The rules of one sequence applied to its history. Move-only.
 class SequenceAttention {
  public:
-  // `config` must be valid for `history`'s layers.
+  // `config` must be valid for `history`'s layers; `device` is the one whose ops are used later.
   static Result<SequenceAttention> Make(const AttentionConfig& config, const HeadShape& shape,
-                                        double rope_theta, const KvHistory& history);
+                                        double rope_theta, const KvHistory& history,
+                                        Device& device);
   const AttentionConfig& config() const { return config_; }
 
   // Builds the summaries of `layer` for chunks that closed in [old_length, length); their cells
@@ -57,6 +58,8 @@ class SequenceAttention {
   // the old rules stay.
   Status SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config, int64_t length);
 
+  // On a GPU plans stay there: LastPlan is empty, and a span's fetched tokens are counted as if its
+  // queries shared none.
   const AttentionStats& stats() const { return stats_; }
   void ResetStats() { stats_ = {}; }
   void CountQueries(int queries) { stats_.queries += queries; }
@@ -73,6 +76,8 @@ class SequenceAttention {
   Status RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length);
   void PrefetchNext(KvHistory& history, int layer);
   void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
+  void CountUnseen(const AttendRoutedParams& p);
+  void AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums, double kv_bytes);
   void CountFixed(int layer, int64_t first_position, int queries);
   void Remember(const AttendRoutedParams& p, int layer);
 

@@ -58,12 +58,12 @@ SummaryView Cut(Cutter* cutter, const RoutingConfig& rule, const HeadShape& shap
 }  // namespace
 
 Result<LayerSummaries> LayerSummaries::Make(const RoutingConfig& rule, const HeadShape& shape,
-                                            int64_t capacity) {
+                                            int64_t capacity, Device& device) {
   LayerSummaries s;
   if (!spec::NeedsSummaries(rule)) return s;
   Cutter measure(nullptr);
   Cut(&measure, rule, shape, capacity);
-  HGA_ASSIGN_OR_RETURN(s.memory_, Array<uint8_t>::Make(static_cast<size_t>(measure.bytes())));
+  HGA_ASSIGN_OR_RETURN(s.memory_, DeviceArray<uint8_t>::Make(device, measure.bytes()));
   Cutter cutter(s.memory_.data());
   s.view_ = Cut(&cutter, rule, shape, capacity);
   return s;

@@ -12,17 +12,17 @@
 
 namespace hga {
 
-// Move-only. Room for `capacity` tokens, taken as chunks close.
+// Move-only. Room for `capacity` tokens on a device; on the CPU it is taken as chunks close.
 class LayerSummaries {
  public:
   static Result<LayerSummaries> Make(const RoutingConfig& rule, const HeadShape& shape,
-                                     int64_t capacity);
+                                     int64_t capacity, Device& device);
   const SummaryView& view() const { return view_; }
   static int64_t BytesPerToken(const RoutingConfig& rule, const HeadShape& shape);
 
  private:
   SummaryView view_;
-  Array<uint8_t> memory_;
+  DeviceArray<uint8_t> memory_;
 };
 
 }  // namespace hga

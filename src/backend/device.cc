@@ -4,7 +4,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
+
 namespace hga {
+namespace {
+
+constexpr int64_t kUploadPiece = int64_t{16} << 20;
+
+}  // namespace
 
 DeviceMemory::~DeviceMemory() {
   if (data_ == nullptr) return;
@@ -34,6 +42,20 @@ Result<DeviceMemory> Device::Allocate(int64_t bytes, MemoryKind kind) {
   memory.kind_ = kind;
   if (kind == MemoryKind::kDevice) used_ += bytes;
   return memory;
+}
+
+Status Upload(Device& device, void* to, const void* from, int64_t bytes) {
+  HGA_ASSIGN_OR_RETURN(const DeviceMemory piece,
+                       device.Allocate(std::min(bytes, kUploadPiece), MemoryKind::kPinned));
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, device.NewStream());
+  for (int64_t done = 0; done < bytes;) {
+    const int64_t n = std::min(piece.size(), bytes - done);
+    std::memcpy(piece.data(), static_cast<const std::byte*>(from) + done, static_cast<size_t>(n));
+    stream->Copy(static_cast<std::byte*>(to) + done, piece.data(), n);
+    HGA_RETURN_IF_ERROR(stream->Wait());
+    done += n;
+  }
+  return OkStatus();
 }
 
 }  // namespace hga

@@ -98,6 +98,28 @@ class Device {
   int64_t used_ = 0;
 };
 
+// A typed array in a device's memory, undefined at first. Move-only.
+template <typename T>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  static Result<DeviceArray> Make(Device& device, int64_t count,
+                                  MemoryKind kind = MemoryKind::kDevice) {
+    DeviceArray array;
+    HGA_ASSIGN_OR_RETURN(array.memory_,
+                         device.Allocate(count * static_cast<int64_t>(sizeof(T)), kind));
+    return array;
+  }
+  T* data() const { return memory_.template as<T>(); }  // [size]
+  int64_t size() const { return memory_.size() / static_cast<int64_t>(sizeof(T)); }
+
+ private:
+  DeviceMemory memory_;
+};
+
+// Copies ordinary host memory to a device and waits until it is there. For set-up.
+Status Upload(Device& device, void* to, const void* from, int64_t bytes);
+
 }  // namespace hga
 
 #endif  // HGA_BACKEND_DEVICE_H_

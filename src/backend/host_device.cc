@@ -2,16 +2,11 @@
 // Memory, streams and events of the CPU.
 #include "backend/host_device.h"
 
-#include <fmt/format.h>
-
 #include <chrono>
 #include <cstring>
-#include <new>
 
 namespace hga {
 namespace {
-
-constexpr std::align_val_t kBoundary{256};
 
 class HostEvent final : public Event {
  public:
@@ -46,11 +41,12 @@ Result<std::unique_ptr<Event>> HostDevice::NewEvent() {
 }
 
 Result<std::byte*> HostDevice::Get(int64_t bytes, MemoryKind) {
-  void* data = ::operator new(static_cast<size_t>(bytes), kBoundary, std::nothrow);
-  if (data == nullptr) return ResourceExhausted(fmt::format("no {} bytes of memory", bytes));
-  return static_cast<std::byte*>(data);
+  HGA_ASSIGN_OR_RETURN(Pages pages, Pages::Reserve(static_cast<size_t>(bytes)));
+  std::byte* data = pages.data();
+  pages_.emplace(data, std::move(pages));
+  return data;
 }
 
-void HostDevice::Free(std::byte* data, int64_t, MemoryKind) { ::operator delete(data, kBoundary); }
+void HostDevice::Free(std::byte* data, int64_t, MemoryKind) { pages_.erase(data); }
 
 }  // namespace hga

@@ -5,10 +5,12 @@
 #define HGA_BACKEND_HOST_DEVICE_H_
 
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "backend/device.h"
+#include "base/memory.h"
 
 namespace hga {
 
@@ -20,6 +22,7 @@ class HostStream final : public Stream {
   Status Wait() override { return OkStatus(); }
 };
 
+// Its memory is zero at first and taken from the machine only where it is touched.
 class HostDevice final : public Device {
  public:
   std::string name() const override { return "cpu"; }
@@ -31,6 +34,9 @@ class HostDevice final : public Device {
  protected:
   Result<std::byte*> Get(int64_t bytes, MemoryKind kind) override;
   void Free(std::byte* data, int64_t bytes, MemoryKind kind) override;
+
+ private:
+  std::map<std::byte*, Pages> pages_;
 };
 
 }  // namespace hga

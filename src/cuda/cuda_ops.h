@@ -33,6 +33,7 @@ class CudaOps final : public Ops {
   void Silu(const SiluParams& p) override;
   void Experts(const ExpertsParams& p) override;
   void Summarise(const SummariseParams& p) override;
+  void Beam(const BeamParams& p) override;
   void Score(const ScoreParams& p) override;
   void Select(const SelectParams& p) override;
   void Route(const RouteParams& p) override;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routing as launches: chunks of the first level, groups, selection, and the tail.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -29,6 +31,8 @@ class RoutePass {
   void Score(float* scores, int64_t stride, const Queue& queue);
   // Selection, then the tail unless it is null.
   void Open(const PlanView& plan, float* tail, const Queue& queue);
+  // The first level alone.
+  void Keep(uint8_t* kept, int64_t stride, const Queue& queue);
   float* own_scores() const { return scores_; }
   int64_t groups() const { return groups_.items(); }
 
@@ -119,6 +123,12 @@ void RoutePass::Beam(const Queue& queue) {
   LaunchDrop(call_, dropped, queue);
 }
 
+void RoutePass::Keep(uint8_t* kept, int64_t stride, const Queue& queue) {
+  if (beam_) Beam(queue);
+  LaunchKeep(call_, flags_, range_.begin / spec::kChunk, range_.size() / spec::kChunk, kept, stride,
+             queue);
+}
+
 void RoutePass::Score(float* scores, int64_t stride, const Queue& queue) {
   if (beam_) Beam(queue);
   LaunchScan(call_, groups_, queue);
@@ -162,58 +172,78 @@ int64_t BytesOfOne(RoutePass& pass, bool own_scores) {
   return count.used();
 }
 
+// Calls f(first query, queries, pass) for pieces of a call that have candidates and fit into
+// scratch, and none(first query, queries) for those without.
+template <class None, class F>
+Status ForEachPass(const HeadShape& shape, const RoutingConfig& rule, const SummaryView& summaries,
+                   const float* q, int64_t first_position, int queries, bool own_scores,
+                   const DeviceMemory& work, const None& none, const F& f) {
+  for (int first = 0; first < queries;) {
+    const ChunkRun run = ChunkRunAt(first_position, queries, first);
+    const auto range =
+        spec::CandidateRange(first_position + first, rule.sink_chunks, rule.local_chunks);
+    if (range.empty()) {
+      none(first, run.count);
+      first += run.count;
+      continue;
+    }
+    RoutePass pass(shape, rule, summaries, range);
+    const int fit = QueriesThatFit(pass, own_scores, run.count, work.size());
+    if (fit == 0) {
+      return ResourceExhausted(
+          fmt::format("routing one query needs {} bytes of scratch on the GPU, {} were prepared",
+                      BytesOfOne(pass, own_scores), work.size()));
+    }
+    Carver carver(work.data());
+    pass.Cut(fit, own_scores, carver);
+    pass.Begin(q + int64_t{first} * shape.heads * shape.head_dim);
+    f(first, fit, pass);
+    first += fit;
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 void CudaOps::Route(const RouteParams& p) {
-  const RoutingConfig& rule = *p.rule;
   const int64_t heads = p.shape.heads, width = TailLayout::Width(p.shape.head_dim);
-  float* tails = rule.tail ? p.tail : nullptr;
-  for (int first = 0; first < p.queries;) {
-    const ChunkRun run = ChunkRunAt(p.first_position, p.queries, first);
-    const auto range =
-        spec::CandidateRange(p.first_position + first, rule.sink_chunks, rule.local_chunks);
+  float* tails = p.rule->tail ? p.tail : nullptr;
+  const auto plan_at = [&](int first) {
     PlanView plan = p.plan;
     plan.groups += int64_t{first} * plan.selectors * plan.budget;
     plan.counts += int64_t{first} * plan.selectors;
-    float* tail = tails != nullptr ? tails + first * heads * width : nullptr;
-    int done = run.count;
-    if (range.empty()) {
-      stream_->Fill(plan.counts, 0, int64_t{run.count} * plan.selectors * 4);
-      if (tail != nullptr) stream_->Fill(tail, 0, run.count * heads * width * 4);
-    } else {
-      RoutePass pass(p.shape, rule, p.summaries, range);
-      done = QueriesThatFit(pass, true, run.count, work_.size());
-      if (done == 0) return Refuse("routing", BytesOfOne(pass, true));
-      Carver carver(work_.data());
-      pass.Cut(done, true, carver);
-      pass.Begin(p.q + first * heads * p.shape.head_dim);
-      pass.Score(pass.own_scores(), pass.groups(), queue());
-      pass.Open(plan, tail, queue());
-    }
-    first += done;
-  }
+    return plan;
+  };
+  const auto tail_at = [&](int first) {
+    return tails != nullptr ? tails + first * heads * width : nullptr;
+  };
+  const auto none = [&](int first, int queries) {
+    stream_->Fill(plan_at(first).counts, 0, int64_t{queries} * p.plan.selectors * 4);
+    if (tails != nullptr) stream_->Fill(tail_at(first), 0, queries * heads * width * 4);
+  };
+  stream_->Fail(ForEachPass(p.shape, *p.rule, p.summaries, p.q, p.first_position, p.queries, true,
+                            work_, none, [&](int first, int, RoutePass& pass) {
+                              pass.Score(pass.own_scores(), pass.groups(), queue());
+                              pass.Open(plan_at(first), tail_at(first), queue());
+                            }));
+}
+
+void CudaOps::Beam(const BeamParams& p) {
+  stream_->Fill(p.kept, 0, p.shape.kv_heads * p.kept_stride);
+  stream_->Fail(ForEachPass(
+      p.shape, *p.rule, p.summaries, p.q, p.first_position, p.queries, false, work_,
+      [](int, int) {},
+      [&](int, int, RoutePass& pass) { pass.Keep(p.kept, p.kept_stride, queue()); }));
 }
 
 void CudaOps::Score(const ScoreParams& p) {
-  const RoutingConfig& rule = *p.rule;
-  const int64_t heads = p.shape.heads;
-  const int selectors = spec::Selectors(rule, p.shape.heads, p.shape.kv_heads);
-  for (int first = 0; first < p.queries;) {
-    const ChunkRun run = ChunkRunAt(p.first_position, p.queries, first);
-    const auto range =
-        spec::CandidateRange(p.first_position + first, rule.sink_chunks, rule.local_chunks);
-    int done = run.count;
-    if (!range.empty()) {
-      RoutePass pass(p.shape, rule, p.summaries, range);
-      done = QueriesThatFit(pass, false, run.count, work_.size());
-      if (done == 0) return Refuse("scores", BytesOfOne(pass, false));
-      Carver carver(work_.data());
-      pass.Cut(done, false, carver);
-      pass.Begin(p.q + first * heads * p.shape.head_dim);
-      pass.Score(p.scores + int64_t{first} * selectors * p.groups, p.groups, queue());
-    }
-    first += done;
-  }
+  const int selectors = spec::Selectors(*p.rule, p.shape.heads, p.shape.kv_heads);
+  stream_->Fail(ForEachPass(
+      p.shape, *p.rule, p.summaries, p.q, p.first_position, p.queries, false, work_,
+      [](int, int) {},
+      [&](int first, int, RoutePass& pass) {
+        pass.Score(p.scores + int64_t{first} * selectors * p.groups, p.groups, queue());
+      }));
 }
 
 }  // namespace hga::cuda

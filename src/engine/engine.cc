@@ -7,6 +7,9 @@
 #include "backend/registry.h"
 #include "base/check.h"
 #include "cpu/cpu_backend.h"
+#if HGA_WITH_CUDA
+#include "cuda/cuda_backend.h"
+#endif
 #include "engine/engine_impl.h"
 #include "model/model_info.h"
 
@@ -23,7 +26,13 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   }
   BackendRegistry registry;
   registry.Add("cpu", OpenCpu);
-  return registry.Open("cpu", {options.threads, options.isa});
+#if HGA_WITH_CUDA
+  for (int i = 0; i < CudaDeviceCount(); ++i) {
+    registry.Add(fmt::format("cuda:{}", i),
+                 [i](const BackendOptions& o) { return OpenCuda(i, o); });
+  }
+#endif
+  return registry.Open(options.device, {options.threads, options.isa, options.device_memory});
 }
 
 Result<std::unique_ptr<Engine>> Finish(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer,
@@ -82,7 +91,7 @@ std::string EngineImpl::isa() const {
 }
 
 Status EngineImpl::Prepare() {
-  HGA_RETURN_IF_ERROR(transformer_.Prepare(span_));
+  HGA_RETURN_IF_ERROR(transformer_.Prepare(span_, ops_->device()));
   const ModelConfig& c = transformer_.config();
   HGA_ASSIGN_OR_RETURN(space_, KvSpace::Open(kv_, {c.layers, c.kv_heads, c.head_dim}));
   return OkStatus();
@@ -100,7 +109,7 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
   const ModelConfig& c = transformer_.config();
   const int budget = LargestBudget(attention, c.layers);
   if (budget > prepared_budget_) {
-    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget));
+    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget, ops_->device()));
     prepared_budget_ = budget;
   }
   if (capacity <= prepared_context_) return OkStatus();
@@ -129,11 +138,13 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
-  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
-                       space_->NewHistory(attention, transformer_.head_shape(), capacity, span_));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, transformer_.head_shape(),
-                                               transformer_.config().rope_theta, *history));
+  HGA_ASSIGN_OR_RETURN(
+      std::unique_ptr<KvHistory> history,
+      space_->NewHistory(attention, transformer_.head_shape(), capacity, span_, ops_->device()));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, transformer_.head_shape(),
+                              transformer_.config().rope_theta, *history, ops_->device()));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }

@@ -101,6 +101,9 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
                                                           const AttentionConfig& attention,
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
+  if (!ops_->device().host_memory()) {
+    return Unsupported(fmt::format("{}: no sessions on a GPU", ops_->device().name()));
+  }
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   HGA_ASSIGN_OR_RETURN(const SessionIdentity identity, Identity());
   const HeadShape heads = transformer_.head_shape();
@@ -108,7 +111,7 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
                        space_->OpenSession(name, identity, attention, heads, capacity, span_));
   HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
                        SequenceAttention::Make(attention, heads, transformer_.config().rope_theta,
-                                               *session.history));
+                                               *session.history, ops_->device()));
   auto sequence =
       std::make_unique<SequenceImpl>(this, std::move(session.history), std::move(rules));
   sequence->durable_ = std::move(session.durable);

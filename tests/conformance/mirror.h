@@ -117,6 +117,13 @@ class MirrorOps final : public Ops {
     there.out = Summaries(p.shape, *p.rule, p.out, true);
     Run([&] { ops_->Summarise(there); });
   }
+  void Beam(const BeamParams& p) override {
+    BeamParams there = p;
+    there.q = Queries(p.shape, p.q, p.queries);
+    there.summaries = Summaries(p.shape, *p.rule, p.summaries, false);
+    there.kept = Out(p.kept, p.shape.kv_heads * p.kept_stride);
+    Run([&] { ops_->Beam(there); });
+  }
   void Score(const ScoreParams& p) override {
     ScoreParams there = p;
     const int selectors = spec::Selectors(*p.rule, p.shape.heads, p.shape.kv_heads);

@@ -72,6 +72,10 @@ void LaunchCombine(const RouteCall& call, const ScanLevel& level, const ScanLeve
                    const Queue& queue);
 // Takes the chunks that `kept` names out of the chunk level's masses and sums.
 void LaunchDrop(const RouteCall& call, const ScanLevel& chunks, const Queue& queue);
+// kept[kv_head][stride] becomes 1 for `chunks` chunks from `first` on that `flags` [selector
+// rows][chunks] names for any row; for all of them if `flags` is null.
+void LaunchKeep(const RouteCall& call, const uint8_t* flags, int64_t first, int64_t chunks,
+                uint8_t* kept, int64_t stride, const Queue& queue);
 // scores[selector row][stride]: summed shares; minus infinity for items of chunks not kept.
 void LaunchScore(const RouteCall& call, const ScanLevel& level, float* scores, int64_t stride,
                  const Queue& queue);

@@ -130,6 +130,22 @@ inline __global__ void DropKernel(RouteCall c, ScanLevel level) {
   if (threadIdx.x == 0) level.segment[row * level.segments() + blockIdx.x].sum = sum;
 }
 
+// grid (chunks in tiles, kv_heads), block kScoreThreads. Selector rows: [queries][selectors].
+inline __global__ void KeepKernel(RouteCall c, const uint8_t* flags, int64_t first, int64_t chunks,
+                                  uint8_t* kept, int64_t stride) {
+  const int64_t chunk = int64_t{blockIdx.x} * kScoreThreads + threadIdx.x, kv_head = blockIdx.y;
+  if (chunk >= chunks) return;
+  const int per_head = c.heads / c.rows_per_selector / c.kv_heads;
+  bool any = flags == nullptr;
+  for (int query = 0; query < c.queries && !any; ++query) {
+    for (int s = 0; s < per_head; ++s) {
+      const int64_t row = (int64_t{query} * c.kv_heads + kv_head) * per_head + s;
+      any = any || flags[row * chunks + chunk];
+    }
+  }
+  if (any) kept[kv_head * stride + first + chunk] = 1;
+}
+
 // grid (items in tiles, selector rows), block kScoreThreads.
 inline __global__ void ScoreKernel(RouteCall c, ScanLevel level, float* scores, int64_t stride) {
   const int64_t x = int64_t{blockIdx.x} * kScoreThreads + threadIdx.x, selector = blockIdx.y;

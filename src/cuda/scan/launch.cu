@@ -40,6 +40,13 @@ void LaunchDrop(const RouteCall& call, const ScanLevel& chunks, const Queue& que
   queue.Launched("DropKernel");
 }
 
+void LaunchKeep(const RouteCall& call, const uint8_t* flags, int64_t first, int64_t chunks,
+                uint8_t* kept, int64_t stride, const Queue& queue) {
+  const dim3 grid(Count(spec::CeilDiv(chunks, kScoreThreads)), Count(call.kv_heads));
+  KeepKernel<<<grid, kScoreThreads, 0, queue.stream>>>(call, flags, first, chunks, kept, stride);
+  queue.Launched("KeepKernel");
+}
+
 void LaunchScore(const RouteCall& call, const ScanLevel& level, float* scores, int64_t stride,
                  const Queue& queue) {
   const dim3 grid(Count(spec::CeilDiv(level.items(), kScoreThreads)), Count(call.selector_rows()));
