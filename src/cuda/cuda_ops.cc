@@ -32,7 +32,10 @@ ExpertsScratch CutExperts(const OpsLimits& l, int rows, Carver& carver) {
   s.logits = carver.Take<float>(int64_t{rows} * std::max(1, l.experts));
   s.weight = carver.Take<float>(choices);
   s.act = carver.Take<float>(choices * l.ffn_width);
+  s.out = carver.Take<float>(choices * l.hidden);
   s.expert = carver.Take<int32_t>(choices);
+  s.choices = carver.Take<int32_t>(int64_t{rows} * std::max(1, l.experts));
+  s.counts = carver.Take<int32_t>(std::max(1, l.experts));
   return s;
 }
 
@@ -81,6 +84,7 @@ void CudaOps::Experts(const ExpertsParams& p) {
   shape.experts = p.experts;
   shape.experts_per_token = p.experts_per_token;
   shape.ffn_width = p.width;
+  shape.hidden = p.hidden;
   Carver carver(work_.data());
   const ExpertsScratch scratch = CutExperts(shape, p.rows, carver);
   if (carver.used() > work_.size()) return Refuse("experts", carver.used());

@@ -39,23 +39,23 @@ struct AttendTile {
   int64_t limit[2];  // tokens seen, by list index
 };
 
+// Row g + 8 kHalf of the tile, or null.
+template <int kDim>
+__device__ inline const float* QueryRow(const AttendCall& call, const RowTile& rows, int half) {
+  const int r = static_cast<int>(threadIdx.x) / 4 + 8 * half;
+  if (r >= rows.queries * rows.heads) return nullptr;
+  const int64_t row =
+      int64_t{rows.query + r / rows.heads} * call.shape.heads + rows.head + r % rows.heads;
+  return call.q + row * kDim;
+}
+
 template <int kDim>
 __device__ inline void LoadQueries(const AttendCall& call, const RowTile& rows,
                                    AttendTile<kDim>& tile) {
-  const int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
+  LoadLeftRow<0, kDim>(QueryRow<kDim>(call, rows, 0), tile.q);
+  LoadLeftRow<1, kDim>(QueryRow<kDim>(call, rows, 1), tile.q);
 #pragma unroll
   for (int rr = 0; rr < 2; ++rr) {
-    const int r = g + 8 * rr;
-    const bool valid = r < rows.queries * rows.heads;
-    const int64_t row = int64_t{rows.query + (valid ? r / rows.heads : 0)} * call.shape.heads +
-                        rows.head + (valid ? r % rows.heads : 0);
-    const float4* q = reinterpret_cast<const float4*>(call.q + row * kDim);
-#pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-      const float4 x = __ldg(q + 2 * (4 * (step / 2) + t) + step % 2);
-      tile.q[step][rr] = valid ? PackExact(x.x, x.y) : 0u;
-      tile.q[step][rr + 2] = valid ? PackExact(x.z, x.w) : 0u;
-    }
     tile.max[rr] = -INFINITY;
     tile.sum[rr] = tile.squares[rr] = 0.f;
   }

@@ -8,17 +8,22 @@
 
 namespace hga::cuda {
 
-inline constexpr int kExpertWarps = 8;     // per thread block
-inline constexpr int kExpertOutputs = 2;   // of a warp
+// Up to so many rows every choice is a product of its own; more are gathered by expert.
+inline constexpr int kMostAlone = 8;
+inline constexpr int kGroupThreads = 256;
+inline constexpr int kCombineWidth = 256;
 inline constexpr int kMostExperts = 1024;  // of a layer
 inline constexpr int kMostPerToken = 32;
 
 // Device memory for one call, floats first.
 struct ExpertsScratch {
-  float* logits = nullptr;    // [rows][experts]
-  float* weight = nullptr;    // [rows][experts_per_token], by rank
-  float* act = nullptr;       // [rows][experts_per_token][width]
-  int32_t* expert = nullptr;  // [rows][experts_per_token]
+  float* logits = nullptr;     // [rows][experts]
+  float* weight = nullptr;     // [rows][experts_per_token], by rank
+  float* act = nullptr;        // [rows][experts_per_token][width]
+  float* out = nullptr;        // [rows][experts_per_token][hidden]
+  int32_t* expert = nullptr;   // [rows][experts_per_token]
+  int32_t* choices = nullptr;  // [experts][rows] of an expert, in no order
+  int32_t* counts = nullptr;   // [experts]
 };
 
 void LaunchExperts(const ExpertsParams& p, const ExpertsScratch& scratch, const Queue& queue);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The routed feed-forward in three steps: choose experts, their inner values, their weighted sum.
+// The routed feed-forward around its products: choosing experts, gathering rows, the weighted sum.
 #ifndef HGA_CUDA_EXPERTS_KERNEL_CUH_
 #define HGA_CUDA_EXPERTS_KERNEL_CUH_
 
 #include "cuda/experts/config.h"
-#include "cuda/linear/kernel.cuh"
-#include "cuda/primitives/activation.cuh"
+#include "cuda/primitives/reduce.cuh"
 #include "spec/order.h"
 
 namespace hga::cuda {
@@ -23,7 +22,7 @@ __device__ inline int WarpBest(uint32_t key, int index) {
 }
 
 // Softmax over all experts and the best of them by rank: a warp per row.
-inline __global__ void ChooseKernel(ExpertsParams p, ExpertsScratch s) {
+__global__ void ChooseKernel(ExpertsParams p, ExpertsScratch s) {
   const int lane = static_cast<int>(threadIdx.x);
   const int64_t row = blockIdx.x;
   const float* logits = s.logits + row * p.experts;
@@ -53,44 +52,25 @@ inline __global__ void ChooseKernel(ExpertsParams p, ExpertsScratch s) {
   }
 }
 
-// act = silu(gate x) * up x. grid (outputs in tiles, rows * ranks), block (32, kExpertWarps).
-inline __global__ void __launch_bounds__(kWarp* kExpertWarps)
-    InnerKernel(ExpertsParams p, ExpertsScratch s) {
-  const int64_t choice = blockIdx.y;
-  const int64_t first = (int64_t{blockIdx.x} * kExpertWarps + threadIdx.y) * kExpertOutputs;
-  if (first >= p.width) return;
-  const WeightView gate = p.gate[s.expert[choice]], up = p.up[s.expert[choice]];
-  const float* x[1] = {p.x + choice / p.experts_per_token * p.hidden};
-  float g[1][kExpertOutputs], u[1][kExpertOutputs];
-  WithElement(gate.dtype, [&](auto e) { DotTile<decltype(e)>(x, gate, first, g); });
-  WithElement(up.dtype, [&](auto e) { DotTile<decltype(e)>(x, up, first, u); });
-#pragma unroll
-  for (int o = 0; o < kExpertOutputs; ++o) {
-    if (threadIdx.x != o || first + o >= p.width) continue;
-    s.act[choice * p.width + first + o] = SiluTimes(g[0][o], u[0][o]);
-  }
+// Lists every expert's choices. Their order differs from run to run, and no bit depends on it: a
+// row's result is a function of that row. `counts` must be zero.
+__global__ void GroupKernel(ExpertsScratch s, int choices, int rows) {
+  const int choice = static_cast<int>(blockIdx.x) * kGroupThreads + static_cast<int>(threadIdx.x);
+  if (choice >= choices) return;
+  const int expert = s.expert[choice];
+  s.choices[int64_t{expert} * rows + atomicAdd(&s.counts[expert], 1)] = choice;
 }
 
-// y += weight x down act, by rank. grid (outputs in tiles, rows), block (32, kExpertWarps).
-inline __global__ void __launch_bounds__(kWarp* kExpertWarps)
-    OuterKernel(ExpertsParams p, ExpertsScratch s) {
-  const int64_t row = blockIdx.y;
-  const int64_t first = (int64_t{blockIdx.x} * kExpertWarps + threadIdx.y) * kExpertOutputs;
-  if (first >= p.hidden) return;
-  const int64_t lane = threadIdx.x, mine = min(first + lane, int64_t{p.hidden - 1});
-  float y = p.y[row * p.hidden + mine];
+// y += weight x out, by rank. grid (hidden in tiles, rows), block kCombineWidth.
+__global__ void CombineExpertsKernel(ExpertsParams p, ExpertsScratch s) {
+  const int64_t row = blockIdx.y, i = int64_t{blockIdx.x} * kCombineWidth + threadIdx.x;
+  if (i >= p.hidden) return;
+  float y = p.y[row * p.hidden + i];
   for (int rank = 0; rank < p.experts_per_token; ++rank) {
     const int64_t choice = row * p.experts_per_token + rank;
-    const WeightView down = p.down[s.expert[choice]];
-    const float* x[1] = {s.act + choice * p.width};
-    float sums[1][kExpertOutputs];
-    WithElement(down.dtype, [&](auto e) { DotTile<decltype(e)>(x, down, first, sums); });
-    float sum = sums[0][0];
-#pragma unroll
-    for (int o = 1; o < kExpertOutputs; ++o) sum = lane == o ? sums[0][o] : sum;
-    y = fmaf(s.weight[choice], sum, y);
+    y = fmaf(s.weight[choice], s.out[choice * p.hidden + i], y);
   }
-  if (lane < kExpertOutputs && first + lane < p.hidden) p.y[row * p.hidden + mine] = y;
+  p.y[row * p.hidden + i] = y;
 }
 
 }  // namespace hga::cuda

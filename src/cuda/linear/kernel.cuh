@@ -1,89 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inner products of float32 rows with stored weights: a warp owns a few outputs and a few rows.
-//
-// The order of one sum depends on `cols` alone: a lane adds inputs 512 s + 16 lane + (0..15), s
-// ascending; with FP8 each 16 are summed first and then scaled. Lanes are added by a fixed tree.
+// Matrix products: a kernel for few rows, whose warps share the inputs of 16 outputs so that
+// weights stream from all over the GPU, and one for many rows, whose warps share staged inputs.
 #ifndef HGA_CUDA_LINEAR_KERNEL_CUH_
 #define HGA_CUDA_LINEAR_KERNEL_CUH_
 
-#include <type_traits>
-
-#include "cuda/linear/config.h"
-#include "cuda/primitives/copy.cuh"
-#include "cuda/primitives/reduce.cuh"
-#include "spec/layout.h"
+#include "cuda/linear/plain.cuh"
+#include "cuda/linear/tile.cuh"
+#include "cuda/primitives/activation.cuh"
 
 namespace hga::cuda {
 
-// sums[r][o] = x[r] . W[first + o] for kRows rows and kOutputs outputs; every lane gets them. Rows
-// and outputs past the end are the last ones again.
-template <class T, int kRows, int kOutputs>
-__device__ inline void DotTile(const float* const (&x)[kRows], const WeightView& w, int64_t first,
-                               float (&sums)[kRows][kOutputs]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const T* rows[kOutputs];
-  const float* scales[kOutputs];
-#pragma unroll
-  for (int o = 0; o < kOutputs; ++o) {
-    const int64_t output = min(first + o, w.rows - 1);
-    rows[o] = static_cast<const T*>(w.data) + output * w.cols;
-    scales[o] =
-        std::is_same_v<T, Fp8> ? w.scales + output / 128 * spec::CeilDiv(w.cols, 128) : nullptr;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[r][o] = 0.f;
-  }
-  for (int64_t k = lane * kLinearLaneElements; k < w.cols; k += kLinearStep) {
-    float weight[kOutputs][kLinearLaneElements];
-#pragma unroll
-    for (int o = 0; o < kOutputs; ++o) Load16(rows[o] + k, weight[o]);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float input[kLinearLaneElements];
-      Load16(x[r] + k, input);
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
-        float part = std::is_same_v<T, Fp8> ? 0.f : sums[r][o];
-#pragma unroll
-        for (int i = 0; i < kLinearLaneElements; ++i) part = fmaf(input[i], weight[o][i], part);
-        sums[r][o] = std::is_same_v<T, Fp8> ? fmaf(part, scales[o][k / 128], sums[r][o]) : part;
+// The rows of one thread block's tile, and its weights.
+struct RowSet {
+  const LinearJob& job;
+  const WeightView* w = nullptr;
+  const WeightView* gate = nullptr;
+  const int32_t* list = nullptr;  // of choices
+  int first = 0, count = 0;
+  __device__ RowSet(const LinearJob& j, int tile_rows) : job(j), w(&j.w) {
+    first = static_cast<int>(blockIdx.y) * tile_rows;
+    int all = j.rows;
+    if (j.experts != nullptr) {
+      const int z = static_cast<int>(blockIdx.z);
+      const int expert = j.expert_of != nullptr ? j.expert_of[z] : z;
+      w = j.experts + expert;
+      gate = j.gates != nullptr ? j.gates + expert : nullptr;
+      if (j.expert_of != nullptr) {
+        first = z, all = z + 1;
+      } else {
+        list = j.choices + int64_t{z} * j.rows;
+        all = j.counts[z];
       }
     }
+    count = min(tile_rows, all - first);
   }
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int o = 0; o < kOutputs; ++o) sums[r][o] = WarpSum(sums[r][o]);
+  __device__ int64_t Choice(int r) const { return list != nullptr ? list[first + r] : first + r; }
+  // Null past the end.
+  __device__ const float* X(int r) const {
+    return r < count ? job.x + Choice(r) / job.divisor * job.x_stride : nullptr;
   }
-}
-
-// grid (outputs, rows) in tiles, block (32, kLinearWarps).
-template <class T, int kRows, int kOutputs>
-__global__ void __launch_bounds__(kWarp* kLinearWarps) LinearKernel(LinearParams p) {
-  const int lane = static_cast<int>(threadIdx.x);
-  const int64_t first = (int64_t{blockIdx.x} * kLinearWarps + threadIdx.y) * kOutputs;
-  const int row0 = static_cast<int>(blockIdx.y) * kRows;
-  if (first >= p.w.rows) return;
-  const float* x[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) x[r] = p.x + min(row0 + r, p.rows - 1) * p.x_stride;
-  float sums[kRows][kOutputs];
-  DotTile<T>(x, p.w, first, sums);
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int o = 0; o < kOutputs; ++o) {
-      if (lane != (r * kOutputs + o) % kWarp || row0 + r >= p.rows || first + o >= p.w.rows) {
-        continue;
-      }
-      float* y = p.y + (row0 + r) * p.y_stride + first + o;
-      *y = p.accumulate ? *y + sums[r][o] : sums[r][o];
-    }
+  __device__ void Put(int r, int64_t output, float value) const {
+    if (r >= count || output >= job.outputs) return;
+    float* y = job.y + Choice(r) * job.y_stride + output;
+    *y = job.accumulate ? *y + value : value;
   }
-}
+};
 
 // Calls f with the element type of `dtype`.
 template <class F>
-__host__ __device__ inline void WithElement(Dtype dtype, const F& f) {
+__device__ inline void WithElement(Dtype dtype, const F& f) {
   switch (dtype) {
     case Dtype::kF32:
       return f(float{});
@@ -93,6 +58,245 @@ __host__ __device__ inline void WithElement(Dtype dtype, const F& f) {
       return f(Bf16{});
     case Dtype::kFp8:
       return f(Fp8{});
+  }
+}
+template <class T>
+inline constexpr bool kIsPlain = sizeof(T) == 4 || std::is_same_v<T, F16Bits>;
+
+// --- few rows --------------------------------------------------------------------------------
+
+struct FewShared {
+  float sums[kFewBlocks][kFewOutputs][kFewRows];  // of one block of inputs each
+  float result[2][kFewOutputs][kFewRows];         // product, and the gate's
+};
+
+// One block of inputs: 16 outputs, 8 rows, a warp. `x` is row g of the tile or null.
+template <class T>
+__device__ inline void FewBlock(const WeightView& w, const float* x, int64_t first_output,
+                                int64_t block, float (&out)[kFewOutputs][kFewRows]) {
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+  WeightTile<T> weights;
+  weights.Load(w, first_output, block);
+  float sum[4] = {};
+#pragma unroll
+  for (int step = 0; step < kBlockSteps; ++step) {
+    const int64_t k = block * kBlockInputs + StepInput<T>(step, t);
+    float4 v{0.f, 0.f, 0.f, 0.f};
+    if (x != nullptr && k < w.cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
+    const SplitPair first(v.x, v.y), second(v.z, v.w);
+    uint32_t a[4];
+    weights.Operand(step, a);
+#pragma unroll
+    for (int term = 2; term >= 0; --term) Mma(sum, a, first.term[term], second.term[term]);
+  }
+  out[g][2 * t] = sum[0], out[g][2 * t + 1] = sum[1];
+  out[g + 8][2 * t] = sum[2], out[g + 8][2 * t + 1] = sum[3];
+}
+
+// result = the products of the tile; all threads of the block.
+template <class T>
+__device__ inline void FewProduct(const WeightView& w, const RowSet& rows, int64_t first_output,
+                                  FewShared& s, float (&result)[kFewOutputs][kFewRows]) {
+  const int warp = static_cast<int>(threadIdx.y), tid = warp * kWarp + threadIdx.x;
+  const int64_t blocks = spec::CeilDiv(w.cols, int64_t{kBlockInputs});
+  const float* x = rows.X(static_cast<int>(threadIdx.x) / 4);
+  const int output = tid / kFewRows % kFewOutputs, row = tid % kFewRows;
+  float total = 0;
+  for (int64_t first = 0; first < blocks; first += kFewBlocks) {
+    const int n = static_cast<int>(min(int64_t{kFewBlocks}, blocks - first));
+    for (int b = warp; b < n; b += kFewWarps) {
+      FewBlock<T>(w, x, first_output, first + b, s.sums[b]);
+    }
+    __syncthreads();
+    for (int b = 0; b < n; ++b) {
+      total = fmaf(s.sums[b][output][row], BlockScale(w, first_output, first + b), total);
+    }
+    __syncthreads();
+  }
+  if (tid < kFewOutputs * kFewRows) result[output][row] = total;
+}
+
+// The same with plain weights: a warp has two outputs.
+template <class T>
+__device__ inline void FewPlain(const WeightView& w, const RowSet& rows, int64_t first_output,
+                                float (&result)[kFewOutputs][kFewRows]) {
+  const int first = static_cast<int>(threadIdx.y) * kPlainOutputs;
+  for (int r0 = 0; r0 < kFewRows; r0 += kPlainRows) {
+    const float* x[kPlainRows];
+#pragma unroll
+    for (int r = 0; r < kPlainRows; ++r) x[r] = rows.X(r0 + r);
+    float sums[kPlainRows][kPlainOutputs];
+    PlainDots<T>(x, w, first_output + first, sums);
+    if (threadIdx.x != 0) continue;
+#pragma unroll
+    for (int r = 0; r < kPlainRows; ++r) {
+#pragma unroll
+      for (int o = 0; o < kPlainOutputs; ++o) result[first + o][r0 + r] = sums[r][o];
+    }
+  }
+}
+
+// grid (outputs, rows) in tiles and slices of experts, block (32, kFewWarps).
+__global__ void __launch_bounds__(kWarp* kFewWarps)
+    FewRowsKernel(const __grid_constant__ LinearJob job) {
+  __shared__ FewShared s;
+  static_assert(kFewWarps * kPlainOutputs == kFewOutputs);
+  const RowSet rows(job, kFewRows);
+  if (rows.count <= 0) return;
+  const int64_t first = int64_t{blockIdx.x} * kFewOutputs;
+  for (int m = 0; m < (rows.gate != nullptr ? 2 : 1); ++m) {
+    const WeightView w = m == 0 ? *rows.w : *rows.gate;
+    WithElement(w.dtype, [&](auto element) {
+      using T = decltype(element);
+      if constexpr (kIsPlain<T>) {
+        FewPlain<T>(w, rows, first, s.result[m]);
+      } else {
+        FewProduct<T>(w, rows, first, s, s.result[m]);
+      }
+    });
+  }
+  __syncthreads();
+  const int tid = static_cast<int>(threadIdx.y) * kWarp + static_cast<int>(threadIdx.x);
+  if (tid >= kFewOutputs * kFewRows) return;
+  const int output = tid % kFewOutputs, row = tid / kFewOutputs;
+  const float value = s.result[0][output][row];
+  rows.Put(row, first + output,
+           rows.gate != nullptr ? SiluTimes(s.result[1][output][row], value) : value);
+}
+
+// --- many rows -------------------------------------------------------------------------------
+
+inline constexpr int kTermWords = kBlockInputs / 2 + 2;  // of a row, padded against bank conflicts
+inline constexpr int kManyTiles = 2;                     // tiles of 16 outputs of a warp
+
+struct ManyShared {
+  uint32_t terms[kManyRows][3][kTermWords];  // of the inputs of one block
+};
+
+// A warp's 32 outputs by 32 rows: [output tile][8 rows][as a matrix product's result].
+using ManySums = float[kManyTiles][kManyRows / 8][4];
+
+// Splits one block of the tile's inputs into terms; all threads.
+__device__ inline void StageInputs(const RowSet& rows, int64_t cols, int64_t block, ManyShared& s) {
+  constexpr int kThreads = kWarp * kManyWarps, kQuads = kBlockInputs / 4;
+  const int tid = static_cast<int>(threadIdx.y) * kWarp + static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int i = tid; i < kManyRows * kQuads; i += kThreads) {
+    const int r = i / kQuads, quad = i % kQuads;
+    const int64_t k = block * kBlockInputs + 4 * quad;
+    const float* x = rows.X(r);
+    float4 v{0.f, 0.f, 0.f, 0.f};
+    if (x != nullptr && k < cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
+    const SplitPair first(v.x, v.y), second(v.z, v.w);
+#pragma unroll
+    for (int term = 0; term < 3; ++term) {
+      *reinterpret_cast<uint2*>(&s.terms[r][term][2 * quad]) = {first.term[term],
+                                                                second.term[term]};
+    }
+  }
+}
+
+template <class T>
+__device__ inline void ManyBlock(const WeightTile<T> (&weights)[kManyTiles], const ManyShared& s,
+                                 ManySums& sums) {
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+#pragma unroll
+  for (int step = 0; step < kBlockSteps; ++step) {
+    uint32_t a[kManyTiles][4];
+#pragma unroll
+    for (int m = 0; m < kManyTiles; ++m) weights[m].Operand(step, a[m]);
+#pragma unroll
+    for (int j = 0; j < kManyRows / 8; ++j) {
+#pragma unroll
+      for (int term = 2; term >= 0; --term) {
+        const uint2 b =
+            *reinterpret_cast<const uint2*>(&s.terms[8 * j + g][term][StepInput<T>(step, t) / 2]);
+#pragma unroll
+        for (int m = 0; m < kManyTiles; ++m) Mma(sums[m][j], a[m], b.x, b.y);
+      }
+    }
+  }
+}
+
+// totals = the products of the warp's outputs with the tile's rows; all threads of the block.
+template <class T>
+__device__ inline void ManyProduct(const WeightView& w, const RowSet& rows, int64_t first_output,
+                                   ManyShared& s, ManySums& totals) {
+  const int64_t blocks = spec::CeilDiv(w.cols, int64_t{kBlockInputs});
+  for (int64_t block = 0; block < blocks; ++block) {
+    WeightTile<T> weights[kManyTiles];
+#pragma unroll
+    for (int m = 0; m < kManyTiles; ++m) {
+      weights[m].Load(w, first_output + kTileOutputs * m, block);
+    }
+    __syncthreads();
+    StageInputs(rows, w.cols, block, s);
+    __syncthreads();
+    ManySums sums = {};
+    ManyBlock(weights, s, sums);
+    const int64_t inside = min(first_output, w.rows - 1);
+    const float scale = BlockScale(w, inside, block);
+#pragma unroll
+    for (int i = 0; i < kManyTiles * kManyRows / 2; ++i) {
+      float& total = (&totals[0][0][0])[i];
+      total = fmaf((&sums[0][0][0])[i], scale, total);
+    }
+  }
+}
+
+template <class T>
+__device__ inline void ManyPlain(const WeightView& w, const RowSet& rows, int64_t first_output,
+                                 ManySums& totals) {
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+  for (int r0 = 0; r0 < kManyRows; r0 += kPlainRows) {
+    const float* x[kPlainRows];
+#pragma unroll
+    for (int r = 0; r < kPlainRows; ++r) x[r] = rows.X(r0 + r);
+    for (int o0 = 0; o0 < 2 * kTileOutputs; o0 += kPlainOutputs) {
+      float dots[kPlainRows][kPlainOutputs];
+      PlainDots<T>(x, w, first_output + o0, dots);
+      // Each lane keeps those of its own place in a matrix product's result.
+#pragma unroll
+      for (int i = 0; i < kManyTiles * kManyRows / 2; ++i) {
+        const int output = i / 16 * 16 + g + 8 * (i % 4 / 2), row = i % 16 / 4 * 8 + 2 * t + i % 2;
+#pragma unroll
+        for (int k = 0; k < kPlainRows * kPlainOutputs; ++k) {
+          if (output == o0 + k % kPlainOutputs && row == r0 + k / kPlainOutputs) {
+            (&totals[0][0][0])[i] = dots[k / kPlainOutputs][k % kPlainOutputs];
+          }
+        }
+      }
+    }
+  }
+}
+
+// grid (outputs, rows) in tiles and experts, block (32, kManyWarps).
+template <bool kGated>
+__global__ void __launch_bounds__(kWarp* kManyWarps)
+    ManyRowsKernel(const __grid_constant__ LinearJob job) {
+  __shared__ __align__(16) ManyShared s;
+  const RowSet rows(job, kManyRows);
+  if (rows.count <= 0) return;
+  const int64_t first = int64_t{blockIdx.x} * kManyOutputs + threadIdx.y * 2 * kTileOutputs;
+  const auto product = [&](const WeightView& w, ManySums& totals) {
+    WithElement(w.dtype, [&](auto element) {
+      using T = decltype(element);
+      if constexpr (kIsPlain<T>) {
+        ManyPlain<T>(w, rows, first, totals);
+      } else {
+        ManyProduct<T>(w, rows, first, s, totals);
+      }
+    });
+  };
+  ManySums totals = {}, gates = {};
+  product(*rows.w, totals);
+  if constexpr (kGated) product(*rows.gate, gates);
+  const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
+#pragma unroll
+  for (int i = 0; i < kManyTiles * kManyRows / 2; ++i) {
+    const float value = (&totals[0][0][0])[i];
+    rows.Put(i % 16 / 4 * 8 + 2 * t + i % 2, first + i / 16 * 16 + g + 8 * (i % 4 / 2),
+             kGated ? SiluTimes((&gates[0][0][0])[i], value) : value);
   }
 }
 

@@ -33,6 +33,23 @@ __device__ inline uint32_t PackExact(float first, float second) {
   return __byte_perm(__float_as_uint(first), __float_as_uint(second), 0x7632);
 }
 
+// Row g + 8 kHalf of a left operand over kDim inner elements, from float32 that holds bf16 values;
+// null: zeros. Inner elements in the order that lets every lane take 16-byte pieces: step 2 j + h,
+// slots {2t, 2t+1, 2t+8, 2t+9} are elements 8 (4 j + t) + 4 h + 0..3.
+template <int kHalf, int kDim>
+__device__ inline void LoadLeftRow(const float* row, uint32_t (&a)[kDim / 16][4]) {
+  const int t = static_cast<int>(threadIdx.x) % 4;
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+    float4 x{0.f, 0.f, 0.f, 0.f};
+    if (row != nullptr) {
+      x = __ldg(reinterpret_cast<const float4*>(row) + 2 * (4 * (step / 2) + t) + step % 2);
+    }
+    a[step][kHalf] = PackExact(x.x, x.y);
+    a[step][kHalf + 2] = PackExact(x.z, x.w);
+  }
+}
+
 // 2^x; relative error 2^-22; 0 for minus infinity.
 __device__ inline float Exp2(float x) {
   float y;

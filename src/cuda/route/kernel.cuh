@@ -32,6 +32,7 @@ __global__ void __launch_bounds__(kDim)
     }
     __syncthreads();
     const int n = min(kDim, count - base);
+#pragma unroll 16
     for (int i = 0; i < n; ++i) {
       const float v = Widen(static_cast<const T*>(level.values)[value[i] * kDim + tid]);
       said = fmaf(weight[i], v, said);
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(kDim)
 
 struct TailShared {
   float mass[kTailRows][kTailValues];
-  float weight[kTailRows][kTailValues];
+  float4 weight[kTailValues][kTailRows / 4];  // [value mean][row]
 };
 
 // Masses and weights of the part's value means for `rows` rows.
@@ -67,7 +68,7 @@ __device__ inline void TailWeights(const TailLevel& level, TailShared& s, int64_
       weight = mass * level.scales[scales + v];
     }
     s.mass[r][j] = mass;
-    s.weight[r][j] = weight;
+    reinterpret_cast<float*>(s.weight[j])[r] = weight;
   }
 }
 
@@ -92,7 +93,13 @@ __global__ void __launch_bounds__(kDim) TailPartKernel(RouteCall c, TailLevel le
     for (int j = begin; j < end; ++j) {
       const float v = Widen(values[int64_t{j} * kDim]);
 #pragma unroll
-      for (int r = 0; r < kTailRows; ++r) out[r] = fmaf(s.weight[r][j], v, out[r]);
+      for (int r = 0; r < kTailRows / 4; ++r) {
+        const float4 w = s.weight[j][r];
+        out[4 * r] = fmaf(w.x, v, out[4 * r]);
+        out[4 * r + 1] = fmaf(w.y, v, out[4 * r + 1]);
+        out[4 * r + 2] = fmaf(w.z, v, out[4 * r + 2]);
+        out[4 * r + 3] = fmaf(w.w, v, out[4 * r + 3]);
+      }
     }
 #pragma unroll
     for (int r = 0; r < kTailRows; ++r) {

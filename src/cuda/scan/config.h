@@ -12,8 +12,9 @@
 
 namespace hga::cuda {
 
-inline constexpr int kScanMeans = 128;  // key means of a segment, one per thread
-inline constexpr int kScanRows = 8;     // rows that share a pass over them
+inline constexpr int kScanMeans = 64;  // key means of a segment; an item has at most so many
+inline constexpr int kScanWarps = 2;   // per thread block, a segment each
+inline constexpr int kScanRows = 16;   // rows of a tile
 inline constexpr int kScoreThreads = 256;
 inline constexpr int kCombineThreads = 128;
 

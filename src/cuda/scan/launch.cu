@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches the scan over key means and what makes scores of it.
+#include <algorithm>
+
 #include "cuda/scan/kernel.cuh"
 
 namespace hga::cuda {
@@ -9,11 +11,18 @@ unsigned Count(int64_t n) { return static_cast<unsigned>(n); }
 
 template <class T>
 void ScanOf(const RouteCall& c, const ScanLevel& level, const Queue& queue) {
-  const dim3 grid(Count(level.segments()), Count(c.kv_heads), Count(c.queries));
+  // Few segments: their rows are shared out, so that there is work for every multiprocessor.
+  constexpr int64_t kWarpsWanted = 2048;
+  const int64_t tiles = spec::CeilDiv(int64_t{c.queries} * (c.heads / c.kv_heads), kScanRows);
+  const int64_t shares =
+      std::clamp<int64_t>(kWarpsWanted / (level.segments() * c.kv_heads), 1, tiles);
+  const dim3 grid(Count(spec::CeilDiv(level.segments(), kScanWarps)), Count(c.kv_heads),
+                  Count(shares));
+  const dim3 block(kWarp, kScanWarps);
   if (c.head_dim == 128) {
-    ScanKernel<T, 128><<<grid, kScanMeans, 0, queue.stream>>>(c, level);
+    ScanKernel<T, 128><<<grid, block, 0, queue.stream>>>(c, level);
   } else {
-    ScanKernel<T, 64><<<grid, kScanMeans, 0, queue.stream>>>(c, level);
+    ScanKernel<T, 64><<<grid, block, 0, queue.stream>>>(c, level);
   }
 }
 

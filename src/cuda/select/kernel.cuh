@@ -80,7 +80,7 @@ __device__ inline uint64_t SumBefore(uint64_t x, SelectShared& s) {
 }
 
 // grid rows, block kSelectThreads.
-inline __global__ void __launch_bounds__(kSelectThreads) SelectKernel(SelectRows p) {
+__global__ void __launch_bounds__(kSelectThreads) SelectKernel(SelectRows p) {
   __shared__ SelectShared s;
   const int64_t row = blockIdx.x;
   const float* scores = p.scores + row * p.stride;
