@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(kWarp* kAttendWarps, 2)
 
 // One element of a row's partial softmaxes, summed unit by unit.
 struct Merged {
-  float max = -INFINITY, sum = 0, squares = 0, out = 0;
+  float max, sum, squares, out;  // no initialisers: lies in shared memory too
   __device__ void Add(const float4& other, float other_out) {
     const bool any = other.x > -INFINITY;
     const float next = fmaxf(max, other.x), shift = next > -INFINITY ? next : 0.f;
@@ -154,13 +154,27 @@ struct Merged {
   }
 };
 
+// One chain of a row's units.
 template <int kDim>
-__device__ inline Merged MergeUnits(const float* states, int64_t units) {
-  Merged merged;
+__device__ inline Merged MergeChain(const float* states, int64_t units) {
+  Merged merged{-INFINITY, 0.f, 0.f, 0.f};
   const int d = static_cast<int>(threadIdx.x);
-#pragma unroll 8
-  for (int64_t u = 0; u < units; ++u, states += StateWidth(kDim)) {
-    merged.Add(*reinterpret_cast<const float4*>(states + kDim), states[d]);
+#pragma unroll 4
+  for (int64_t u = threadIdx.y; u < units; u += kMergeChains) {
+    const float* state = states + u * StateWidth(kDim);
+    merged.Add(*reinterpret_cast<const float4*>(state + kDim), state[d]);
+  }
+  return merged;
+}
+
+// The chains of one element, in order.
+template <int kDim>
+__device__ inline Merged MergeChains(const Merged (&chains)[kMergeChains][kDim]) {
+  Merged merged{-INFINITY, 0.f, 0.f, 0.f};
+#pragma unroll
+  for (int c = 0; c < kMergeChains; ++c) {
+    const Merged& other = chains[c][threadIdx.x];
+    merged.Add({other.max, other.sum, other.squares, 0.f}, other.out);
   }
   return merged;
 }
@@ -184,14 +198,21 @@ __device__ inline float WithTail(const Merged& exact, const Merged& opened, cons
   return fmaf(exact.out, mine, theirs * value) / fmaf(exact.sum, mine, theirs);
 }
 
-// grid rows, block kDim.
+// grid rows, block (kDim, kMergeChains).
 template <int kDim>
-__global__ void __launch_bounds__(kDim) FinishKernel(FinishParams p) {
+__global__ void __launch_bounds__(kDim* kMergeChains) FinishKernel(FinishParams p) {
+  __shared__ Merged chains[2][kMergeChains][kDim];
   const int64_t row = blockIdx.x;
   const int d = static_cast<int>(threadIdx.x);
-  Merged exact = MergeUnits<kDim>(p.first + row * p.first_units * StateWidth(kDim), p.first_units);
-  const Merged second =
-      MergeUnits<kDim>(p.second + row * p.second_units * StateWidth(kDim), p.second_units);
+  const int64_t width = StateWidth(kDim);
+  chains[0][threadIdx.y][d] =
+      MergeChain<kDim>(p.first + row * p.first_units * width, p.first_units);
+  chains[1][threadIdx.y][d] =
+      MergeChain<kDim>(p.second + row * p.second_units * width, p.second_units);
+  __syncthreads();
+  if (threadIdx.y != 0) return;
+  Merged exact = MergeChains<kDim>(chains[0]);
+  const Merged second = MergeChains<kDim>(chains[1]);
   exact.Add({second.max, second.sum * p.second_weight, 0.f, 0.f}, second.out * p.second_weight);
   float out = 0;
   if (p.tail != nullptr) {

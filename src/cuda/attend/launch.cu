@@ -48,9 +48,9 @@ void LaunchFinish(const FinishParams& p, const Queue& queue) {
   const auto rows = static_cast<unsigned>(p.call.queries * p.call.shape.heads);
   if (rows == 0) return;
   if (p.call.shape.head_dim == 128) {
-    FinishKernel<128><<<rows, 128, 0, queue.stream>>>(p);
+    FinishKernel<128><<<rows, dim3(128, kMergeChains), 0, queue.stream>>>(p);
   } else {
-    FinishKernel<64><<<rows, 64, 0, queue.stream>>>(p);
+    FinishKernel<64><<<rows, dim3(64, kMergeChains), 0, queue.stream>>>(p);
   }
   queue.Launched("FinishKernel");
 }

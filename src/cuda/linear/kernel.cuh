@@ -34,14 +34,14 @@ struct RowSet {
     }
     count = min(tile_rows, all - first);
   }
-  __device__ int64_t Choice(int r) const { return list != nullptr ? list[first + r] : first + r; }
+  __device__ int Choice(int r) const { return list != nullptr ? list[first + r] : first + r; }
   // Null past the end.
   __device__ const float* X(int r) const {
-    return r < count ? job.x + Choice(r) / job.divisor * job.x_stride : nullptr;
+    return r < count ? job.x + int64_t{Choice(r) / job.divisor} * job.x_stride : nullptr;
   }
   __device__ void Put(int r, int64_t output, float value) const {
     if (r >= count || output >= job.outputs) return;
-    float* y = job.y + Choice(r) * job.y_stride + output;
+    float* y = job.y + int64_t{Choice(r)} * job.y_stride + output;
     *y = job.accumulate ? *y + value : value;
   }
 };
@@ -66,28 +66,54 @@ inline constexpr bool kIsPlain = sizeof(T) == 4 || std::is_same_v<T, F16Bits>;
 // --- few rows --------------------------------------------------------------------------------
 
 struct FewShared {
+  uint2 terms[kFewBlocks * kBlockInputs / 4][3];  // of the inputs, where the tile has one row
   float sums[kFewBlocks][kFewOutputs][kFewRows];  // of one block of inputs each
   float result[2][kFewOutputs][kFewRows];         // product, and the gate's
 };
 
-// One block of inputs: 16 outputs, 8 rows, a warp. `x` is row g of the tile or null.
-template <class T>
-__device__ inline void FewBlock(const WeightView& w, const float* x, int64_t first_output,
-                                int64_t block, float (&out)[kFewOutputs][kFewRows]) {
+// Splits the inputs of blocks [first, first + n) of the tile's only row; all threads.
+__device__ inline void StageRow(const float* x, int64_t cols, int64_t first, int n, FewShared& s) {
+  const int tid = static_cast<int>(threadIdx.y) * kWarp + static_cast<int>(threadIdx.x);
+  for (int i = tid; i < n * kBlockInputs / 4; i += kWarp * kFewWarps) {
+    const int64_t k = first * kBlockInputs + 4 * i;
+    float4 v{0.f, 0.f, 0.f, 0.f};
+    if (k < cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
+    const SplitPair a(v.x, v.y), b(v.z, v.w);
+#pragma unroll
+    for (int term = 0; term < 3; ++term) s.terms[i][term] = {a.term[term], b.term[term]};
+  }
+  __syncthreads();
+}
+
+// One block of inputs: 16 outputs, 8 rows, a warp. `x` is row g of the tile or null; with kOne its
+// terms lie at `terms` and the other rows are zero.
+template <class T, bool kOne>
+__device__ inline void FewBlock(const WeightView& w, const float* x, const uint2 (*terms)[3],
+                                int64_t first_output, int64_t block,
+                                float (&out)[kFewOutputs][kFewRows]) {
   const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
   WeightTile<T> weights;
   weights.Load(w, first_output, block);
   float sum[4] = {};
 #pragma unroll
   for (int step = 0; step < kBlockSteps; ++step) {
-    const int64_t k = block * kBlockInputs + StepInput<T>(step, t);
-    float4 v{0.f, 0.f, 0.f, 0.f};
-    if (x != nullptr && k < w.cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
-    const SplitPair first(v.x, v.y), second(v.z, v.w);
     uint32_t a[4];
     weights.Operand(step, a);
+    if constexpr (kOne) {
 #pragma unroll
-    for (int term = 2; term >= 0; --term) Mma(sum, a, first.term[term], second.term[term]);
+      for (int term = 2; term >= 0; --term) {
+        uint2 b{0u, 0u};
+        if (g == 0) b = terms[StepInput<T>(step, t) / 4][term];
+        Mma(sum, a, b.x, b.y);
+      }
+    } else {
+      const int64_t k = block * kBlockInputs + StepInput<T>(step, t);
+      float4 v{0.f, 0.f, 0.f, 0.f};
+      if (x != nullptr && k < w.cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
+      const SplitPair first(v.x, v.y), second(v.z, v.w);
+#pragma unroll
+      for (int term = 2; term >= 0; --term) Mma(sum, a, first.term[term], second.term[term]);
+    }
   }
   out[g][2 * t] = sum[0], out[g][2 * t + 1] = sum[1];
   out[g + 8][2 * t] = sum[2], out[g + 8][2 * t + 1] = sum[3];
@@ -104,8 +130,15 @@ __device__ inline void FewProduct(const WeightView& w, const RowSet& rows, int64
   float total = 0;
   for (int64_t first = 0; first < blocks; first += kFewBlocks) {
     const int n = static_cast<int>(min(int64_t{kFewBlocks}, blocks - first));
-    for (int b = warp; b < n; b += kFewWarps) {
-      FewBlock<T>(w, x, first_output, first + b, s.sums[b]);
+    if (rows.count == 1) {
+      StageRow(rows.X(0), w.cols, first, n, s);
+      for (int b = warp; b < n; b += kFewWarps) {
+        FewBlock<T, true>(w, x, s.terms + b * kBlockInputs / 4, first_output, first + b, s.sums[b]);
+      }
+    } else {
+      for (int b = warp; b < n; b += kFewWarps) {
+        FewBlock<T, false>(w, x, nullptr, first_output, first + b, s.sums[b]);
+      }
     }
     __syncthreads();
     for (int b = 0; b < n; ++b) {
@@ -171,27 +204,36 @@ inline constexpr int kManyTiles = 2;                     // tiles of 16 outputs 
 
 struct ManyShared {
   uint32_t terms[kManyRows][3][kTermWords];  // of the inputs of one block
+  const float* x[kManyRows];                 // null past the end
 };
+
+// What a thread stages of one block of inputs: four neighbours of every eighth row.
+inline constexpr int kStagedQuads = kManyRows * kBlockInputs / 4 / (kWarp * kManyWarps);
+using StagedInputs = float4[kStagedQuads];
 
 // A warp's 32 outputs by 32 rows: [output tile][8 rows][as a matrix product's result].
 using ManySums = float[kManyTiles][kManyRows / 8][4];
 
-// Splits one block of the tile's inputs into terms; all threads.
-__device__ inline void StageInputs(const RowSet& rows, int64_t cols, int64_t block, ManyShared& s) {
-  constexpr int kThreads = kWarp * kManyWarps, kQuads = kBlockInputs / 4;
-  const int tid = static_cast<int>(threadIdx.y) * kWarp + static_cast<int>(threadIdx.x);
+__device__ inline void LoadInputs(const ManyShared& s, int64_t cols, int64_t block,
+                                  StagedInputs& in) {
+  const int64_t k = block * kBlockInputs + 4 * static_cast<int>(threadIdx.x);
 #pragma unroll
-  for (int i = tid; i < kManyRows * kQuads; i += kThreads) {
-    const int r = i / kQuads, quad = i % kQuads;
-    const int64_t k = block * kBlockInputs + 4 * quad;
-    const float* x = rows.X(r);
-    float4 v{0.f, 0.f, 0.f, 0.f};
-    if (x != nullptr && k < cols) v = __ldg(reinterpret_cast<const float4*>(x + k));
-    const SplitPair first(v.x, v.y), second(v.z, v.w);
+  for (int i = 0; i < kStagedQuads; ++i) {
+    const float* x = s.x[threadIdx.y + kManyWarps * i];
+    in[i] = {0.f, 0.f, 0.f, 0.f};
+    if (x != nullptr && k < cols) in[i] = __ldg(reinterpret_cast<const float4*>(x + k));
+  }
+}
+
+// Splits one block of the tile's inputs into terms; all threads.
+__device__ inline void StageInputs(const StagedInputs& in, ManyShared& s) {
+#pragma unroll
+  for (int i = 0; i < kStagedQuads; ++i) {
+    const SplitPair first(in[i].x, in[i].y), second(in[i].z, in[i].w);
 #pragma unroll
     for (int term = 0; term < 3; ++term) {
-      *reinterpret_cast<uint2*>(&s.terms[r][term][2 * quad]) = {first.term[term],
-                                                                second.term[term]};
+      *reinterpret_cast<uint2*>(&s.terms[threadIdx.y + kManyWarps * i][term][2 * threadIdx.x]) = {
+          first.term[term], second.term[term]};
     }
   }
 }
@@ -219,10 +261,14 @@ __device__ inline void ManyBlock(const WeightTile<T> (&weights)[kManyTiles], con
 }
 
 // totals = the products of the warp's outputs with the tile's rows; all threads of the block.
+// The next block's inputs are on their way while this one's are used.
 template <class T>
-__device__ inline void ManyProduct(const WeightView& w, const RowSet& rows, int64_t first_output,
-                                   ManyShared& s, ManySums& totals) {
+__device__ inline void ManyProduct(const WeightView& w, int64_t first_output, ManyShared& s,
+                                   ManySums& totals) {
+  static_assert(kBlockInputs == 4 * kWarp);
   const int64_t blocks = spec::CeilDiv(w.cols, int64_t{kBlockInputs});
+  StagedInputs inputs;
+  LoadInputs(s, w.cols, 0, inputs);
   for (int64_t block = 0; block < blocks; ++block) {
     WeightTile<T> weights[kManyTiles];
 #pragma unroll
@@ -230,8 +276,9 @@ __device__ inline void ManyProduct(const WeightView& w, const RowSet& rows, int6
       weights[m].Load(w, first_output + kTileOutputs * m, block);
     }
     __syncthreads();
-    StageInputs(rows, w.cols, block, s);
+    StageInputs(inputs, s);
     __syncthreads();
+    if (block + 1 < blocks) LoadInputs(s, w.cols, block + 1, inputs);
     ManySums sums = {};
     ManyBlock(weights, s, sums);
     const int64_t inside = min(first_output, w.rows - 1);
@@ -277,6 +324,8 @@ __global__ void __launch_bounds__(kWarp* kManyWarps)
   __shared__ __align__(16) ManyShared s;
   const RowSet rows(job, kManyRows);
   if (rows.count <= 0) return;
+  if (threadIdx.y == 0) s.x[threadIdx.x] = rows.X(static_cast<int>(threadIdx.x));
+  __syncthreads();
   const int64_t first = int64_t{blockIdx.x} * kManyOutputs + threadIdx.y * 2 * kTileOutputs;
   const auto product = [&](const WeightView& w, ManySums& totals) {
     WithElement(w.dtype, [&](auto element) {
@@ -284,7 +333,7 @@ __global__ void __launch_bounds__(kWarp* kManyWarps)
       if constexpr (kIsPlain<T>) {
         ManyPlain<T>(w, rows, first, totals);
       } else {
-        ManyProduct<T>(w, rows, first, s, totals);
+        ManyProduct<T>(w, first, s, totals);
       }
     });
   };

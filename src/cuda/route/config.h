@@ -9,6 +9,8 @@ namespace hga::cuda {
 
 inline constexpr int kTailValues = 64;  // value means of a part
 inline constexpr int kTailRows = 8;     // rows that share a pass over them
+// Opened groups i, i + 4, ... are summed in order, then the chains; so are parts.
+inline constexpr int kTailChains = 4;
 
 // Value means of one level, weighed by the masses of the items they cover.
 struct TailLevel {

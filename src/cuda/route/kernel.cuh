@@ -8,13 +8,33 @@
 
 namespace hga::cuda {
 
-// grid rows, block kDim: a thread per element, groups in order.
+// Adds the chains' pairs in order; every thread gets the sums.
+template <int kDim>
+__device__ inline float2 SumChains(float2 mine, float2 (&chains)[kTailChains][kDim]) {
+  chains[threadIdx.y][threadIdx.x] = mine;
+  __syncthreads();
+  float2 sum = chains[0][threadIdx.x];
+#pragma unroll
+  for (int c = 1; c < kTailChains; ++c) {
+    sum.x += chains[c][threadIdx.x].x;
+    sum.y += chains[c][threadIdx.x].y;
+  }
+  return sum;
+}
+
+template <int kDim>
+struct OpenedShared {
+  float mass[kDim], weight[kDim];
+  int64_t value[kDim];
+  float2 chains[kTailChains][kDim];
+};
+
+// grid rows, block (kDim, kTailChains): a thread per element and chain of groups.
 template <class T, int kDim>
-__global__ void __launch_bounds__(kDim)
+__global__ void __launch_bounds__(kDim* kTailChains)
     OpenedKernel(RouteCall c, TailLevel level, PlanView plan, float* tail) {
-  __shared__ float mass[kDim], weight[kDim];
-  __shared__ int64_t value[kDim];
-  const int tid = static_cast<int>(threadIdx.x);
+  __shared__ OpenedShared<kDim> s;
+  const int tid = static_cast<int>(threadIdx.x), chain = static_cast<int>(threadIdx.y);
   const int64_t row = blockIdx.x, selector = row / c.rows_per_selector;
   const int64_t kv_head = row % c.heads / (c.heads / c.kv_heads);
   const int32_t* groups = plan.groups + selector * plan.budget;
@@ -22,27 +42,29 @@ __global__ void __launch_bounds__(kDim)
   const int count = plan.counts[selector];
   float sum = 0, said = 0;
   for (int base = 0; base < count; base += kDim) {
-    if (base + tid < count) {
+    if (chain == 0 && base + tid < count) {
       const int64_t group = groups[base + tid], x = group - level.first_item();
       float* at = masses.mass + row * masses.items() + x;
-      mass[tid] = *at * masses.segment[row * masses.segments() + masses.SegmentOf(x)].factor;
+      s.mass[tid] = *at * masses.segment[row * masses.segments() + masses.SegmentOf(x)].factor;
       *at = 0.f;
-      value[tid] = kv_head * level.capacity + group / level.items_per_value;
-      weight[tid] = mass[tid] * level.scales[value[tid]];
+      s.value[tid] = kv_head * level.capacity + group / level.items_per_value;
+      s.weight[tid] = s.mass[tid] * level.scales[s.value[tid]];
     }
     __syncthreads();
     const int n = min(kDim, count - base);
-#pragma unroll 16
-    for (int i = 0; i < n; ++i) {
-      const float v = Widen(static_cast<const T*>(level.values)[value[i] * kDim + tid]);
-      said = fmaf(weight[i], v, said);
-      sum += mass[i];
+#pragma unroll 8
+    for (int i = chain; i < n; i += kTailChains) {
+      const float v = Widen(static_cast<const T*>(level.values)[s.value[i] * kDim + tid]);
+      said = fmaf(s.weight[i], v, said);
+      sum += s.mass[i];
     }
     __syncthreads();
   }
+  const float2 all = SumChains<kDim>({said, sum}, s.chains);
+  if (chain != 0) return;
   float* out = tail + row * TailLayout::Width(kDim);
-  out[TailLayout::Said(kDim) + tid] = sum > 0.f ? said * (1.0f / sum) : 0.f;
-  if (tid == 0) out[TailLayout::kOpenedSum] = sum;
+  out[TailLayout::Said(kDim) + tid] = all.y > 0.f ? all.x * (1.0f / all.y) : 0.f;
+  if (tid == 0) out[TailLayout::kOpenedSum] = all.y;
 }
 
 struct TailShared {
@@ -114,29 +136,32 @@ __global__ void __launch_bounds__(kDim) TailPartKernel(RouteCall c, TailLevel le
   }
 }
 
-// grid rows, block kDim.
+// grid rows, block (kDim, kTailChains).
 template <int kDim>
-__global__ void __launch_bounds__(kDim)
+__global__ void __launch_bounds__(kDim* kTailChains)
     TailSumKernel(RouteCall c, TailLevel groups, TailLevel chunks, float* tail) {
+  __shared__ float2 chains[kTailChains][kDim];
   const int tid = static_cast<int>(threadIdx.x);
   const int64_t row = blockIdx.x;
-  float out = 0, sum = 0;
+  float2 mine{0.f, 0.f};
   const auto add = [&](const TailLevel& level) {
-    const float* part = level.part + row * level.parts() * (kDim + 4);
     const int64_t parts = level.parts();
-#pragma unroll 4
-    for (int64_t i = 0; i < parts; ++i, part += kDim + 4) {
-      out += part[tid];
-      sum += part[kDim];
+    const float* part = level.part + row * parts * (kDim + 4);
+#pragma unroll 8
+    for (int64_t i = threadIdx.y; i < parts; i += kTailChains) {
+      mine.x += part[i * (kDim + 4) + tid];
+      mine.y += part[i * (kDim + 4) + kDim];
     }
   };
   add(groups);
   add(chunks);
+  const float2 all = SumChains<kDim>(mine, chains);
+  if (threadIdx.y != 0) return;
   float* to = tail + row * TailLayout::Width(kDim);
-  to[TailLayout::Out(kDim) + tid] = out;
+  to[TailLayout::Out(kDim) + tid] = all.x;
   if (tid == 0) {
     to[TailLayout::kMax] = c.row_max[row];
-    to[TailLayout::kSum] = sum;
+    to[TailLayout::kSum] = all.y;
   }
 }
 

@@ -30,7 +30,8 @@ void LaunchOpened(const RouteCall& call, const TailLevel& groups, const PlanView
                   const Queue& queue) {
   Dispatch(call, [&](auto element, auto dim) {
     OpenedKernel<decltype(element), dim()>
-        <<<Count(call.rows()), dim(), 0, queue.stream>>>(call, groups, plan, tail);
+        <<<Count(call.rows()), dim3(dim(), kTailChains), 0, queue.stream>>>(call, groups, plan,
+                                                                            tail);
   });
   queue.Launched("OpenedKernel");
 }
@@ -46,8 +47,8 @@ void LaunchTailParts(const RouteCall& call, const TailLevel& level, const Queue&
 void LaunchTailSum(const RouteCall& call, const TailLevel& groups, const TailLevel& chunks,
                    float* tail, const Queue& queue) {
   Dispatch(call, [&](auto, auto dim) {
-    TailSumKernel<dim()>
-        <<<Count(call.rows()), dim(), 0, queue.stream>>>(call, groups, chunks, tail);
+    TailSumKernel<dim()><<<Count(call.rows()), dim3(dim(), kTailChains), 0, queue.stream>>>(
+        call, groups, chunks, tail);
   });
   queue.Launched("TailSumKernel");
 }

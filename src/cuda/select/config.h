@@ -9,7 +9,9 @@
 
 namespace hga::cuda {
 
-inline constexpr int kSelectThreads = 512;
+inline constexpr int kSelectThreads = 1024;
+// Up to so many scores a thread keeps in registers; longer rows are read again in every pass.
+inline constexpr int kSelectKept = 16;
 
 // The `count` best of each row, ascending: as indices plus `base`, as flags, or both.
 struct SelectRows {

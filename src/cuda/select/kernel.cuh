@@ -43,16 +43,56 @@ __device__ inline void FindDigit(SelectShared& s) {
   }
 }
 
-// Key of the last chosen; s.need becomes how many of its equals are chosen.
-__device__ inline uint32_t FindThreshold(const float* scores, int64_t n, SelectShared& s) {
+// A thread's neighbouring scores as keys: in registers, or looked up.
+template <bool kKept>
+struct ThreadKeys {
+  const float* scores;
+  int64_t begin;
+  int count;
+  uint32_t kept[kKept ? kSelectKept : 1];
+  __device__ ThreadKeys(const float* s, int64_t n) : scores(s) {
+    const int64_t each = spec::CeilDiv(n, kSelectThreads);
+    begin = min(n, threadIdx.x * each);
+    count = static_cast<int>(min(n, begin + each) - begin);
+    if constexpr (kKept) {
+#pragma unroll
+      for (int i = 0; i < kSelectKept; ++i) {
+        kept[i] = i < count ? spec::ScoreKey(scores[begin + i]) : 0u;
+      }
+    }
+  }
+  // f(index within the thread, key), all lanes of a warp together; `real` is false past the end.
+  template <class F>
+  __device__ void ForEach(const F& f) const {
+    if constexpr (kKept) {
+#pragma unroll
+      for (int i = 0; i < kSelectKept; ++i) f(i, kept[i], i < count);
+    } else {
+      const int most = __reduce_max_sync(kAllLanes, count);
+      for (int i = 0; i < most; ++i) {
+        f(i, i < count ? spec::ScoreKey(scores[begin + i]) : 0u, i < count);
+      }
+    }
+  }
+};
+
+// Key of the last chosen; s.need becomes how many of its equals are chosen. Equal digits of a warp
+// are counted together: scores crowd in few bins.
+template <bool kKept>
+__device__ inline uint32_t FindThreshold(const ThreadKeys<kKept>& keys, SelectShared& s) {
   uint32_t prefix = 0, mask = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
     for (int i = static_cast<int>(threadIdx.x); i < kSelectBins; i += kSelectThreads) s.bins[i] = 0;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < n; i += kSelectThreads) {
-      const uint32_t key = spec::ScoreKey(scores[i]);
-      if ((key & mask) == prefix) atomicAdd(&s.bins[key >> shift & 255u], 1u);
-    }
+    keys.ForEach([&](int, uint32_t key, bool real) {
+      const bool counts = real && (key & mask) == prefix;
+      const unsigned among = __ballot_sync(kAllLanes, counts);
+      if (among == 0) return;
+      const uint32_t digit = counts ? key >> shift & 255u : kSelectBins;
+      const unsigned same = __match_any_sync(kAllLanes, digit);
+      const bool leads = (same & ((1u << (threadIdx.x % kWarp)) - 1)) == 0;
+      if (counts && leads) atomicAdd(&s.bins[digit], static_cast<uint32_t>(__popc(same)));
+    });
     __syncthreads();
     if (threadIdx.x < kWarp) FindDigit(s);
     __syncthreads();
@@ -80,10 +120,10 @@ __device__ inline uint64_t SumBefore(uint64_t x, SelectShared& s) {
 }
 
 // grid rows, block kSelectThreads.
+template <bool kKept>
 __global__ void __launch_bounds__(kSelectThreads) SelectKernel(SelectRows p) {
   __shared__ SelectShared s;
   const int64_t row = blockIdx.x;
-  const float* scores = p.scores + row * p.stride;
   int32_t* chosen = p.chosen != nullptr ? p.chosen + row * p.chosen_stride : nullptr;
   uint8_t* flags = p.flags != nullptr ? p.flags + row * p.n : nullptr;
   if (threadIdx.x == 0) {
@@ -91,29 +131,29 @@ __global__ void __launch_bounds__(kSelectThreads) SelectKernel(SelectRows p) {
     s.need = static_cast<uint32_t>(p.count);
   }
   __syncthreads();
+  const ThreadKeys<kKept> keys(p.scores + row * p.stride, p.n);
+  // All or nothing: every key counts as the last one, and all or none of its equals are chosen.
   const bool some = p.count > 0 && p.count < p.n;
-  const uint32_t last = some ? FindThreshold(scores, p.n, s) : 0u;
-  const uint64_t need = some ? s.need : (p.count > 0 ? static_cast<uint64_t>(p.n) : 0u);
-  // Each thread owns neighbouring scores: how many of them exceed the last key, how many equal it.
-  const int64_t each = spec::CeilDiv(p.n, kSelectThreads);
-  const int64_t begin = min(p.n, threadIdx.x * each), end = min(p.n, begin + each);
-  uint64_t mine = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    const uint32_t key = some ? spec::ScoreKey(scores[i]) : last;
-    mine += key > last ? uint64_t{1} << 32 : key == last ? 1u : 0u;
-  }
+  const uint32_t last = some ? FindThreshold(keys, s) : 0u;
+  const uint64_t need = some ? s.need : static_cast<uint64_t>(p.count);
+  const auto key_of = [&](uint32_t key) { return some ? key : last; };
+  uint64_t mine = 0;  // keys above the last, and equal to it
+  keys.ForEach([&](int, uint32_t key, bool real) {
+    if (real) mine += key_of(key) > last ? uint64_t{1} << 32 : key_of(key) == last ? 1u : 0u;
+  });
   const uint64_t before = SumBefore(mine, s);
   uint64_t larger = before >> 32, equal = before & 0xFFFFFFFFu;
-  for (int64_t i = begin; i < end; ++i) {
-    const uint32_t key = some ? spec::ScoreKey(scores[i]) : last;
+  keys.ForEach([&](int i, uint32_t k, bool real) {
+    if (!real) return;
+    const uint32_t key = key_of(k);
     const bool take = key > last || (key == last && equal < need);
     if (take && chosen != nullptr) {
-      chosen[larger + min(equal, need)] = static_cast<int32_t>(i) + p.base;
+      chosen[larger + min(equal, need)] = static_cast<int32_t>(keys.begin + i) + p.base;
     }
-    if (flags != nullptr) flags[i] = take;
+    if (flags != nullptr) flags[keys.begin + i] = take;
     larger += key > last;
     equal += key == last;
-  }
+  });
 }
 
 }  // namespace hga::cuda
