@@ -17,6 +17,7 @@ inline constexpr int kAttendRows = 16;  // rows of a tile: query heads of one KV
 inline constexpr int kStepTokens = 64;  // tokens between two rescalings
 inline constexpr int kDenseUnit = 512;  // tokens of a unit of dense attention
 inline constexpr int kMergeChains = 8;  // units u, u + 8, ... are merged in order, then the chains
+inline constexpr int kFewMergedRows = 256;  // up to here chains are merged side by side
 
 // The tokens a query may see, by index: where index i lies in the sequence. One list serves
 // consecutive queries of a call.

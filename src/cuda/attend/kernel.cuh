@@ -156,27 +156,35 @@ struct Merged {
 
 // One chain of a row's units.
 template <int kDim>
-__device__ inline Merged MergeChain(const float* states, int64_t units) {
+__device__ inline Merged MergeChain(const float* states, int64_t units, int chain) {
   Merged merged{-INFINITY, 0.f, 0.f, 0.f};
   const int d = static_cast<int>(threadIdx.x);
 #pragma unroll 4
-  for (int64_t u = threadIdx.y; u < units; u += kMergeChains) {
+  for (int64_t u = chain; u < units; u += kMergeChains) {
     const float* state = states + u * StateWidth(kDim);
     merged.Add(*reinterpret_cast<const float4*>(state + kDim), state[d]);
   }
   return merged;
 }
 
-// The chains of one element, in order.
-template <int kDim>
-__device__ inline Merged MergeChains(const Merged (&chains)[kMergeChains][kDim]) {
-  Merged merged{-INFINITY, 0.f, 0.f, 0.f};
+// All chains of one element, merged in order. kRanks threads share them: kMergeChains for few rows,
+// 1 for many; only those of rank 0 get the result. `shared` is used by the former.
+template <int kDim, int kRanks>
+__device__ inline Merged MergeUnits(const float* states, int64_t units, Merged (*shared)[kDim]) {
+  Merged total{-INFINITY, 0.f, 0.f, 0.f};
+  const auto add = [&total](const Merged& m) { total.Add({m.max, m.sum, m.squares, 0.f}, m.out); };
+  if constexpr (kRanks == 1) {
+    for (int c = 0; c < kMergeChains; ++c) add(MergeChain<kDim>(states, units, c));
+    return total;
+  } else {
+    shared[threadIdx.y][threadIdx.x] =
+        MergeChain<kDim>(states, units, static_cast<int>(threadIdx.y));
+    __syncthreads();
 #pragma unroll
-  for (int c = 0; c < kMergeChains; ++c) {
-    const Merged& other = chains[c][threadIdx.x];
-    merged.Add({other.max, other.sum, other.squares, 0.f}, other.out);
+    for (int c = 0; c < kMergeChains; ++c) add(shared[c][threadIdx.x]);
+    __syncthreads();
+    return total;
   }
-  return merged;
 }
 
 // Steps 8 to 10 for one element: the tail's value, corrected by what the opened groups tell.
@@ -198,21 +206,17 @@ __device__ inline float WithTail(const Merged& exact, const Merged& opened, cons
   return fmaf(exact.out, mine, theirs * value) / fmaf(exact.sum, mine, theirs);
 }
 
-// grid rows, block (kDim, kMergeChains).
-template <int kDim>
-__global__ void __launch_bounds__(kDim* kMergeChains) FinishKernel(FinishParams p) {
-  __shared__ Merged chains[2][kMergeChains][kDim];
-  const int64_t row = blockIdx.x;
+// grid rows, block (kDim, kRanks).
+template <int kDim, int kRanks>
+__global__ void __launch_bounds__(kDim* kRanks) FinishKernel(FinishParams p) {
+  __shared__ Merged shared[kRanks][kDim];
+  const int64_t row = blockIdx.x, width = StateWidth(kDim);
   const int d = static_cast<int>(threadIdx.x);
-  const int64_t width = StateWidth(kDim);
-  chains[0][threadIdx.y][d] =
-      MergeChain<kDim>(p.first + row * p.first_units * width, p.first_units);
-  chains[1][threadIdx.y][d] =
-      MergeChain<kDim>(p.second + row * p.second_units * width, p.second_units);
-  __syncthreads();
+  Merged exact =
+      MergeUnits<kDim, kRanks>(p.first + row * p.first_units * width, p.first_units, shared);
+  const Merged second =
+      MergeUnits<kDim, kRanks>(p.second + row * p.second_units * width, p.second_units, shared);
   if (threadIdx.y != 0) return;
-  Merged exact = MergeChains<kDim>(chains[0]);
-  const Merged second = MergeChains<kDim>(chains[1]);
   exact.Add({second.max, second.sum * p.second_weight, 0.f, 0.f}, second.out * p.second_weight);
   float out = 0;
   if (p.tail != nullptr) {

@@ -32,6 +32,13 @@ void PartialsOf(const AttendCall& call, const TokenList& list, float* states, co
   queue.Launched("PartialKernel");
 }
 
+template <int kDim, int kRanks>
+void FinishOf(const FinishParams& p, const Queue& queue) {
+  const auto rows = static_cast<unsigned>(p.call.queries * p.call.shape.heads);
+  FinishKernel<kDim, kRanks><<<rows, dim3(kDim, kRanks), 0, queue.stream>>>(p);
+  queue.Launched("FinishKernel");
+}
+
 }  // namespace
 
 void LaunchPartials(const AttendCall& call, const TokenList& list, float* states,
@@ -45,14 +52,14 @@ void LaunchPartials(const AttendCall& call, const TokenList& list, float* states
 }
 
 void LaunchFinish(const FinishParams& p, const Queue& queue) {
-  const auto rows = static_cast<unsigned>(p.call.queries * p.call.shape.heads);
+  const int rows = p.call.queries * p.call.shape.heads;
   if (rows == 0) return;
+  const bool few = rows <= kFewMergedRows;
   if (p.call.shape.head_dim == 128) {
-    FinishKernel<128><<<rows, dim3(128, kMergeChains), 0, queue.stream>>>(p);
+    few ? FinishOf<128, kMergeChains>(p, queue) : FinishOf<128, 1>(p, queue);
   } else {
-    FinishKernel<64><<<rows, dim3(64, kMergeChains), 0, queue.stream>>>(p);
+    few ? FinishOf<64, kMergeChains>(p, queue) : FinishOf<64, 1>(p, queue);
   }
-  queue.Launched("FinishKernel");
 }
 
 }  // namespace hga::cuda

@@ -11,6 +11,7 @@ inline constexpr int kTailValues = 64;  // value means of a part
 inline constexpr int kTailRows = 8;     // rows that share a pass over them
 // Opened groups i, i + 4, ... are summed in order, then the chains; so are parts.
 inline constexpr int kTailChains = 4;
+inline constexpr int kFewTailRows = 256;  // up to here chains are summed side by side
 
 // Value means of one level, weighed by the masses of the items they cover.
 struct TailLevel {

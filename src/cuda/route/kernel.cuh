@@ -8,41 +8,50 @@
 
 namespace hga::cuda {
 
-// Adds the chains' pairs in order; every thread gets the sums.
-template <int kDim>
-__device__ inline float2 SumChains(float2 mine, float2 (&chains)[kTailChains][kDim]) {
-  chains[threadIdx.y][threadIdx.x] = mine;
-  __syncthreads();
-  float2 sum = chains[0][threadIdx.x];
+// f(chain) gives a chain's pair of sums; adds them in order. kRanks threads share the chains:
+// kTailChains for few rows, 1 for many. Every thread gets the sums.
+template <int kDim, int kRanks, class F>
+__device__ inline float2 SumChains(float2 (&shared)[kRanks][kDim], const F& f) {
+  float2 sum{0.f, 0.f};
+  if constexpr (kRanks == 1) {
+    for (int c = 0; c < kTailChains; ++c) {
+      const float2 x = f(c);
+      sum.x += x.x, sum.y += x.y;
+    }
+  } else {
+    shared[threadIdx.y][threadIdx.x] = f(static_cast<int>(threadIdx.y));
+    __syncthreads();
 #pragma unroll
-  for (int c = 1; c < kTailChains; ++c) {
-    sum.x += chains[c][threadIdx.x].x;
-    sum.y += chains[c][threadIdx.x].y;
+    for (int c = 0; c < kTailChains; ++c) {
+      sum.x += shared[c][threadIdx.x].x, sum.y += shared[c][threadIdx.x].y;
+    }
+    __syncthreads();
   }
   return sum;
 }
 
-template <int kDim>
+template <int kDim, int kRanks>
 struct OpenedShared {
   float mass[kDim], weight[kDim];
   int64_t value[kDim];
-  float2 chains[kTailChains][kDim];
+  float2 chains[kRanks][kDim];
 };
 
-// grid rows, block (kDim, kTailChains): a thread per element and chain of groups.
-template <class T, int kDim>
-__global__ void __launch_bounds__(kDim* kTailChains)
+// grid rows, block (kDim, kRanks): a thread per element and chain of groups. Groups are taken kDim
+// at a time, each time in chains.
+template <class T, int kDim, int kRanks>
+__global__ void __launch_bounds__(kDim* kRanks)
     OpenedKernel(RouteCall c, TailLevel level, PlanView plan, float* tail) {
-  __shared__ OpenedShared<kDim> s;
-  const int tid = static_cast<int>(threadIdx.x), chain = static_cast<int>(threadIdx.y);
+  __shared__ OpenedShared<kDim, kRanks> s;
+  const int tid = static_cast<int>(threadIdx.x);
   const int64_t row = blockIdx.x, selector = row / c.rows_per_selector;
   const int64_t kv_head = row % c.heads / (c.heads / c.kv_heads);
   const int32_t* groups = plan.groups + selector * plan.budget;
   const ScanLevel& masses = level.masses;
   const int count = plan.counts[selector];
-  float sum = 0, said = 0;
+  float2 all{0.f, 0.f};  // numerators of what is said, and masses
   for (int base = 0; base < count; base += kDim) {
-    if (chain == 0 && base + tid < count) {
+    if (threadIdx.y == 0 && base + tid < count) {
       const int64_t group = groups[base + tid], x = group - level.first_item();
       float* at = masses.mass + row * masses.items() + x;
       s.mass[tid] = *at * masses.segment[row * masses.segments() + masses.SegmentOf(x)].factor;
@@ -52,16 +61,20 @@ __global__ void __launch_bounds__(kDim* kTailChains)
     }
     __syncthreads();
     const int n = min(kDim, count - base);
+    const float2 some = SumChains<kDim, kRanks>(s.chains, [&](int chain) {
+      float2 sum{0.f, 0.f};
 #pragma unroll 8
-    for (int i = chain; i < n; i += kTailChains) {
-      const float v = Widen(static_cast<const T*>(level.values)[s.value[i] * kDim + tid]);
-      said = fmaf(s.weight[i], v, said);
-      sum += s.mass[i];
-    }
+      for (int i = chain; i < n; i += kTailChains) {
+        const float v = Widen(static_cast<const T*>(level.values)[s.value[i] * kDim + tid]);
+        sum.x = fmaf(s.weight[i], v, sum.x);
+        sum.y += s.mass[i];
+      }
+      return sum;
+    });
+    all.x += some.x, all.y += some.y;
     __syncthreads();
   }
-  const float2 all = SumChains<kDim>({said, sum}, s.chains);
-  if (chain != 0) return;
+  if (threadIdx.y != 0) return;
   float* out = tail + row * TailLayout::Width(kDim);
   out[TailLayout::Said(kDim) + tid] = all.y > 0.f ? all.x * (1.0f / all.y) : 0.f;
   if (tid == 0) out[TailLayout::kOpenedSum] = all.y;
@@ -136,26 +149,26 @@ __global__ void __launch_bounds__(kDim) TailPartKernel(RouteCall c, TailLevel le
   }
 }
 
-// grid rows, block (kDim, kTailChains).
-template <int kDim>
-__global__ void __launch_bounds__(kDim* kTailChains)
+// grid rows, block (kDim, kRanks).
+template <int kDim, int kRanks>
+__global__ void __launch_bounds__(kDim* kRanks)
     TailSumKernel(RouteCall c, TailLevel groups, TailLevel chunks, float* tail) {
-  __shared__ float2 chains[kTailChains][kDim];
+  __shared__ float2 shared[kRanks][kDim];
   const int tid = static_cast<int>(threadIdx.x);
   const int64_t row = blockIdx.x;
-  float2 mine{0.f, 0.f};
-  const auto add = [&](const TailLevel& level) {
-    const int64_t parts = level.parts();
-    const float* part = level.part + row * parts * (kDim + 4);
+  const float2 all = SumChains<kDim, kRanks>(shared, [&](int chain) {
+    float2 sum{0.f, 0.f};
+    for (const TailLevel* level : {&groups, &chunks}) {
+      const int64_t parts = level->parts();
+      const float* part = level->part + row * parts * (kDim + 4);
 #pragma unroll 8
-    for (int64_t i = threadIdx.y; i < parts; i += kTailChains) {
-      mine.x += part[i * (kDim + 4) + tid];
-      mine.y += part[i * (kDim + 4) + kDim];
+      for (int64_t i = chain; i < parts; i += kTailChains) {
+        sum.x += part[i * (kDim + 4) + tid];
+        sum.y += part[i * (kDim + 4) + kDim];
+      }
     }
-  };
-  add(groups);
-  add(chunks);
-  const float2 all = SumChains<kDim>(mine, chains);
+    return sum;
+  });
   if (threadIdx.y != 0) return;
   float* to = tail + row * TailLayout::Width(kDim);
   to[TailLayout::Out(kDim) + tid] = all.x;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launches the tail.
+#include <type_traits>
+
 #include "cuda/route/kernel.cuh"
 
 namespace hga::cuda {
@@ -24,14 +26,25 @@ void Dispatch(const RouteCall& call, const F& f) {
   }
 }
 
+// How many threads share a row's chains; it changes no bit.
+template <class F>
+void WithRanks(const RouteCall& call, const F& f) {
+  if (call.rows() <= kFewTailRows) {
+    f(std::integral_constant<int, kTailChains>());
+  } else {
+    f(std::integral_constant<int, 1>());
+  }
+}
+
 }  // namespace
 
 void LaunchOpened(const RouteCall& call, const TailLevel& groups, const PlanView& plan, float* tail,
                   const Queue& queue) {
   Dispatch(call, [&](auto element, auto dim) {
-    OpenedKernel<decltype(element), dim()>
-        <<<Count(call.rows()), dim3(dim(), kTailChains), 0, queue.stream>>>(call, groups, plan,
-                                                                            tail);
+    WithRanks(call, [&](auto ranks) {
+      OpenedKernel<decltype(element), dim(), ranks()>
+          <<<Count(call.rows()), dim3(dim(), ranks()), 0, queue.stream>>>(call, groups, plan, tail);
+    });
   });
   queue.Launched("OpenedKernel");
 }
@@ -47,8 +60,10 @@ void LaunchTailParts(const RouteCall& call, const TailLevel& level, const Queue&
 void LaunchTailSum(const RouteCall& call, const TailLevel& groups, const TailLevel& chunks,
                    float* tail, const Queue& queue) {
   Dispatch(call, [&](auto, auto dim) {
-    TailSumKernel<dim()><<<Count(call.rows()), dim3(dim(), kTailChains), 0, queue.stream>>>(
-        call, groups, chunks, tail);
+    WithRanks(call, [&](auto ranks) {
+      TailSumKernel<dim(), ranks()><<<Count(call.rows()), dim3(dim(), ranks()), 0, queue.stream>>>(
+          call, groups, chunks, tail);
+    });
   });
   queue.Launched("TailSumKernel");
 }

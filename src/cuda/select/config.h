@@ -9,7 +9,7 @@
 
 namespace hga::cuda {
 
-inline constexpr int kSelectThreads = 1024;
+inline constexpr int kSelectThreads = 512;
 // Up to so many scores a thread keeps in registers; longer rows are read again in every pass.
 inline constexpr int kSelectKept = 16;
 

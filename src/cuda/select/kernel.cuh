@@ -61,23 +61,19 @@ struct ThreadKeys {
       }
     }
   }
-  // f(index within the thread, key), all lanes of a warp together; `real` is false past the end.
+  // f(index within the thread, key, whether it exists).
   template <class F>
   __device__ void ForEach(const F& f) const {
     if constexpr (kKept) {
 #pragma unroll
       for (int i = 0; i < kSelectKept; ++i) f(i, kept[i], i < count);
     } else {
-      const int most = __reduce_max_sync(kAllLanes, count);
-      for (int i = 0; i < most; ++i) {
-        f(i, i < count ? spec::ScoreKey(scores[begin + i]) : 0u, i < count);
-      }
+      for (int i = 0; i < count; ++i) f(i, spec::ScoreKey(scores[begin + i]), true);
     }
   }
 };
 
-// Key of the last chosen; s.need becomes how many of its equals are chosen. Equal digits of a warp
-// are counted together: scores crowd in few bins.
+// Key of the last chosen; s.need becomes how many of its equals are chosen.
 template <bool kKept>
 __device__ inline uint32_t FindThreshold(const ThreadKeys<kKept>& keys, SelectShared& s) {
   uint32_t prefix = 0, mask = 0;
@@ -85,13 +81,7 @@ __device__ inline uint32_t FindThreshold(const ThreadKeys<kKept>& keys, SelectSh
     for (int i = static_cast<int>(threadIdx.x); i < kSelectBins; i += kSelectThreads) s.bins[i] = 0;
     __syncthreads();
     keys.ForEach([&](int, uint32_t key, bool real) {
-      const bool counts = real && (key & mask) == prefix;
-      const unsigned among = __ballot_sync(kAllLanes, counts);
-      if (among == 0) return;
-      const uint32_t digit = counts ? key >> shift & 255u : kSelectBins;
-      const unsigned same = __match_any_sync(kAllLanes, digit);
-      const bool leads = (same & ((1u << (threadIdx.x % kWarp)) - 1)) == 0;
-      if (counts && leads) atomicAdd(&s.bins[digit], static_cast<uint32_t>(__popc(same)));
+      if (real && (key & mask) == prefix) atomicAdd(&s.bins[key >> shift & 255u], 1u);
     });
     __syncthreads();
     if (threadIdx.x < kWarp) FindDigit(s);
