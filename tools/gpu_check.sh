@@ -29,7 +29,7 @@ while (($# > 0)); do
 done
 mkdir -p "$out"
 mapfile -t tests < <(find "$bin" -type f -perm -u+x \
-  \( -name '*_conformance_test' -o -name 'logits_golden_test' -o -name 'cuda_*_test' \) | sort)
+  \( -name '*_conformance_test' -o -name 'logits_golden_test' -o -name 'device_test' \) | sort)
 if ((${#tests[@]} == 0)); then
   echo "gpu_check: no tests in $bin; build the preset cuda first" >&2
   exit 2
