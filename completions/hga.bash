@@ -30,7 +30,7 @@ _hga() {
         sed 's/attention: //; s/,//g')" -- "$word")
       return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto on off" -- "$word"); return ;;
-    --isa) mapfile -t COMPREPLY < <(compgen -W "auto ssse3 avx2 avx3" -- "$word"); return ;;
+    --isa) mapfile -t COMPREPLY < <(compgen -W "auto ssse3 avx2 avx3 avx3_bf16" -- "$word"); return ;;
     --key-mean) mapfile -t COMPREPLY < <(compgen -W "rotated mixed_rope" -- "$word"); return ;;
     --scope) mapfile -t COMPREPLY < <(compgen -W "kv_head query_head" -- "$word"); return ;;
     --summary-dtype) mapfile -t COMPREPLY < <(compgen -W "fp8 bf16" -- "$word"); return ;;

@@ -52,9 +52,10 @@ struct MemoryPlan {
   // In memory for good: K/V of dense layers (of all, without a bound on host memory), windows and
   // samples of the others, summaries; and their sum.
   int64_t dense_bytes = 0, window_bytes = 0, summary_bytes = 0, device_bytes = 0;
-  int64_t table_bytes = 0;  // where each cell is, checksums
-  int64_t host_bytes = 0;   // cells of layers that are not dense, in memory up to their bound
-  int64_t disk_bytes = 0;   // records
+  int64_t spilled_summary_bytes = 0;  // of layers with a beam, on disk (summary_bytes is without)
+  int64_t table_bytes = 0;            // where each cell is, checksums
+  int64_t host_bytes = 0;  // cells of layers that are not dense, in memory up to their bound
+  int64_t disk_bytes = 0;  // records
   int64_t staging_bytes = 0;
   int64_t scratch_bytes = 0;  // activations and attention scratch of all threads
   int64_t total_bytes = 0;
@@ -118,7 +119,8 @@ struct KvStats {
   int64_t cells_on_their_way = 0;
   int64_t reads = 0, writes = 0;  // transfers
   int64_t read_bytes = 0, written_bytes = 0;
-  int64_t damaged = 0;  // cells whose checksum did not match
+  int64_t summary_pages = 0;  // pages of summaries brought in from the disk
+  int64_t damaged = 0;        // cells whose checksum did not match
   int64_t failed_reads = 0, failed_writes = 0;
   int64_t recomputed_tokens = 0;  // because a record was lost
   double stall_seconds = 0;       // waiting for reads

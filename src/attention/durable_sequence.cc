@@ -113,8 +113,13 @@ Status DurableSequence::Checkpoint(std::span<const int32_t> tokens, const Sessio
     state.tail.resize(static_cast<size_t>(history->shape().layers * RecordBytes(history->shape())));
     history->CopyOpenChunk(state.tail);
   }
-  HGA_RETURN_IF_ERROR(
-      files_.Checkpoint(state, history->records(), std::min(changed_from_, closed), closed));
+  const int64_t first = std::min(changed_from_, closed);
+  if (first < closed && closed < files_.acknowledged_length() / spec::kChunk) {
+    // Records of the same tokens were written again, and the end is nearer: the shorter state comes
+    // first, with the index as it is.
+    HGA_RETURN_IF_ERROR(files_.Checkpoint(state, history->records(), closed, closed));
+  }
+  HGA_RETURN_IF_ERROR(files_.Checkpoint(state, history->records(), first, closed));
   history->SetGeneration(files_.next_generation());
   saved_ = std::move(state.tokens);
   changed_from_ = closed;

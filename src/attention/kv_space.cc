@@ -53,6 +53,40 @@ double LatencyQuantile(const IoQueueStats& stats, double quantile) {
   return 0;
 }
 
+// Bytes of group-level key and value means of layers with a beam: of all, and of the largest.
+struct GroupLevel {
+  int64_t all = 0;
+  int64_t largest = 0;
+};
+
+GroupLevel GroupLevelBytes(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                           int64_t capacity) {
+  GroupLevel level;
+  for (int layer = 0; layer < layers; ++layer) {
+    const RoutingConfig& rule = rules.RuleOf(layer);
+    if (rules.KindOf(layer) != LayerKind::kRouted || rule.chunk_beam == 0) continue;
+    const int64_t bytes = spec::CeilDiv(capacity, spec::kChunk) * heads.kv_heads *
+                          (LayerSummaries::KeyBytesPerChunk(rule, heads.head_dim) +
+                           LayerSummaries::ValueBytesPerChunk(rule, heads.head_dim));
+    level.all += bytes;
+    level.largest = std::max(level.largest, bytes);
+  }
+  return level;
+}
+
+// What does not fit of the group level goes to disk, but for one layer's worth, which any beam
+// fits into.
+void SpillSummaries(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                    const KvOptions& options, MemoryPlan* plan) {
+  const int64_t over = plan->device_bytes - options.device_bytes;
+  if (options.device_bytes == 0 || options.directory.empty() || over <= 0) return;
+  const GroupLevel level = GroupLevelBytes(rules, heads, layers, plan->context);
+  plan->spilled_summary_bytes = std::min(over, level.all - level.largest);
+  plan->summary_bytes -= plan->spilled_summary_bytes;
+  plan->device_bytes -= plan->spilled_summary_bytes;
+  if (plan->spilled_summary_bytes > 0) plan->disk_bytes += level.all;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
@@ -60,6 +94,16 @@ Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
   HGA_RETURN_IF_ERROR(CheckKvOptions(options));
   std::unique_ptr<KvSpace> space(new KvSpace(options, shape));
   if (!options.directory.empty()) HGA_RETURN_IF_ERROR(space->OpenDisk());
+  return space;
+}
+
+Result<std::unique_ptr<KvSpace>> KvSpace::OpenOn(std::unique_ptr<IoBackend> io,
+                                                 const KvOptions& options, TierOptions buffers,
+                                                 const HistoryShape& shape) {
+  HGA_RETURN_IF_ERROR(CheckKvOptions(options));
+  std::unique_ptr<KvSpace> space(new KvSpace(options, shape));
+  HGA_RETURN_IF_ERROR(io->MakeDirectory(options.directory));
+  HGA_RETURN_IF_ERROR(space->OpenTiers(std::move(io), std::move(buffers)));
   return space;
 }
 
@@ -73,8 +117,13 @@ Status KvSpace::OpenDisk() {
         fmt::format("{} is on {}, which is memory itself: K/V there saves nothing",
                     Quoted(options_.directory), facts.name));
   }
-  TierOptions tiers;
-  tiers.slots = options_.host_bytes / CellBytes(shape_);
+  return OpenTiers(std::move(io), {});
+}
+
+Status KvSpace::OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers) {
+  // No bound, however small, means none.
+  tiers.slots =
+      options_.host_bytes == 0 ? 0 : std::max<int64_t>(1, options_.host_bytes / CellBytes(shape_));
   tiers.directory = options_.directory;
   tiers.disk_bytes = options_.disk_bytes;
   HGA_ASSIGN_OR_RETURN(tiers_, KvTiers::Make(shape_, tiers, std::move(io)));
@@ -88,17 +137,30 @@ Status KvSpace::OpenDisk() {
   return OkStatus();
 }
 
-Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+MemoryPlan KvSpace::PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                             int span) const {
   MemoryPlan plan;
   plan.context = capacity;
   PlanKv(rules, heads, shape_.layers, options_, span, &plan);
+  return plan;
+}
+
+Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                            int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
   if (options_.device_bytes == 0 || plan.device_bytes <= options_.device_bytes) return OkStatus();
   return ResourceExhausted(fmt::format(
       "{} tokens need {} bytes that stay in memory (dense layers {}, windows and samples {}, "
       "summaries {}), allowed are {}",
       capacity, plan.device_bytes, plan.dense_bytes, plan.window_bytes, plan.summary_bytes,
       options_.device_bytes));
+}
+
+int64_t KvSpace::SummaryBudget(const AttentionConfig& rules, const HeadShape& heads,
+                               int64_t capacity, int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
+  if (plan.spilled_summary_bytes == 0) return -1;
+  return GroupLevelBytes(rules, heads, shape_.layers, capacity).all - plan.spilled_summary_bytes;
 }
 
 Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& rules,
@@ -114,20 +176,28 @@ Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& ru
                                tiers_.get(), Durability::kNone, -1, span);
 }
 
+Result<OpenedSession> KvSpace::FindOrCreate(const std::string& name,
+                                            const SessionIdentity& identity) {
+  Drain();
+  Result<OpenedSession> found =
+      SessionFiles::Open(&tiers_->io(), options_.directory, name, identity);
+  const StatusCode code = found.status().code();
+  if (code != StatusCode::kNotFound && code != StatusCode::kDataLoss) return found;
+  Result<SessionFiles> files =
+      SessionFiles::Create(&tiers_->io(), options_.directory, name, identity, RandomStoreId());
+  // Whoever ended before the first checkpoint left files that say nothing; those that say something
+  // are not replaced.
+  if (!files.ok()) return code == StatusCode::kDataLoss ? found.status() : files.status();
+  return OpenedSession{std::move(*files), {}, RecordTable(shape_), {}};
+}
+
 Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
                                               const SessionIdentity& identity,
                                               const AttentionConfig& rules, const HeadShape& heads,
                                               int64_t capacity, int span) {
   if (tiers_ == nullptr) return InvalidArgument("a session needs a directory for its records");
   HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
-  Drain();
-  Result<OpenedSession> found =
-      SessionFiles::Open(&tiers_->io(), options_.directory, name, identity);
-  if (!found.ok() && found.status().code() == StatusCode::kNotFound) {
-    HGA_ASSIGN_OR_RETURN(SessionFiles files, SessionFiles::Create(&tiers_->io(), options_.directory,
-                                                                  name, identity, RandomStoreId()));
-    found = OpenedSession{std::move(files), {}, RecordTable(shape_), {}};
-  }
+  Result<OpenedSession> found = FindOrCreate(name, identity);
   HGA_RETURN_IF_ERROR(found.status());
   SessionState& state = found->state;
   const auto length = static_cast<int64_t>(state.tokens.size());
@@ -170,6 +240,7 @@ KvStats KvSpace::stats() const {
   out.writes = io.writes;
   out.read_bytes = io.read_bytes;
   out.written_bytes = io.written_bytes;
+  out.summary_pages = tier.summary_pages;
   out.damaged = tier.damaged;
   out.failed_reads = tier.failed_reads;
   out.failed_writes = tier.failed_writes;
@@ -211,10 +282,11 @@ void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
     moving += cells * CellBytes(shape);
   }
   plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
+  SpillSummaries(rules, heads, layers, options, plan);
   if (!tiered) return;
   plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   plan->host_bytes = std::min(moving, options.host_bytes);
-  plan->disk_bytes = moving;
+  plan->disk_bytes += moving;
   const TierOptions buffers;
   plan->staging_bytes =
       Transfers::StagingBytes(shape, buffers.single_buffers, buffers.whole_buffers);

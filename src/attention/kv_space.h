@@ -24,6 +24,10 @@ class KvSpace {
   // unknown back end, a directory in memory. kResourceExhausted: the sessions of the directory
   // are over the quota already.
   static Result<std::unique_ptr<KvSpace>> Open(const KvOptions& options, const HistoryShape& shape);
+  // The same over a disk of the caller's; of `buffers` only their numbers count.
+  static Result<std::unique_ptr<KvSpace>> OpenOn(std::unique_ptr<IoBackend> io,
+                                                 const KvOptions& options, TierOptions buffers,
+                                                 const HistoryShape& shape);
 
   const KvOptions& options() const { return options_; }
   // A history for spans of `span` tokens under `rules`, used by ops of `device`.
@@ -42,14 +46,23 @@ class KvSpace {
   Result<Session> OpenSession(const std::string& name, const SessionIdentity& identity,
                               const AttentionConfig& rules, const HeadShape& heads,
                               int64_t capacity, int span);
+  // Bytes of group-level summaries that a sequence may keep in memory when all of them exceed the
+  // bound of what stays there; -1: all of them may.
+  int64_t SummaryBudget(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                        int span) const;
   // Waits until nothing is under way on the disk.
   void Drain();
   KvStats stats() const;
+  KvTiers* tiers() { return tiers_.get(); }  // null without a directory
 
  private:
   KvSpace(const KvOptions& options, const HistoryShape& shape) : options_(options), shape_(shape) {}
   Status OpenDisk();
+  Status OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers);
+  Result<OpenedSession> FindOrCreate(const std::string& name, const SessionIdentity& identity);
   bool tiered() const { return tiers_ != nullptr && tiers_->tiered(); }
+  MemoryPlan PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                     int span) const;
   Status CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                      int span) const;
 

@@ -44,7 +44,8 @@ PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shap
 
 Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
                                                   const HeadShape& shape, double rope_theta,
-                                                  const KvHistory& history, Device& device) {
+                                                  const KvHistory& history, Device& device,
+                                                  int64_t summary_budget) {
   SequenceAttention a;
   a.config_ = config;
   a.shape_ = shape;
@@ -57,10 +58,18 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
       a.summaries_.emplace_back();
       continue;
     }
-    HGA_ASSIGN_OR_RETURN(
-        LayerSummaries summaries,
-        LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity(), device));
+    const RoutingConfig& rule = config.RuleOf(layer);
+    const bool paged = summary_budget >= 0 && rule.chunk_beam > 0;
+    HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
+                         LayerSummaries::Make(rule, shape, history.capacity(), paged, device));
     a.summaries_.push_back(std::move(summaries));
+  }
+  a.summary_budget_ = summary_budget;
+  if (summary_budget >= 0 && history.tiers() != nullptr) {
+    HGA_ASSIGN_OR_RETURN(a.pager_,
+                         SummaryPager::Make(history.tiers(), shape, a.summaries_, summary_budget));
+    a.kept_.resize(static_cast<size_t>(shape.kv_heads) *
+                   static_cast<size_t>(spec::CeilDiv(history.capacity(), kChunk)));
   }
   return a;
 }
@@ -79,6 +88,7 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
     p.cell_stride = history.cell_stride();
     p.out = summaries_[static_cast<size_t>(layer)].view();
     ops.Summarise(p);
+    if (pager_ != nullptr) pager_->Closed(layer, chunk);
   }
 }
 
@@ -114,7 +124,7 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
       p.rule = &rule;
       p.plan = scratch.Plan(rule, shape_);
       p.tail = rule.tail ? scratch.tail() : nullptr;
-      Route(ops, scratch, p, layer);
+      HGA_RETURN_IF_ERROR(Route(ops, scratch, history, p, layer));
       HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
       if (!ops.device().host_memory()) {
         CountUnseen(p);
@@ -128,13 +138,13 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
   return Internal("no such kind of layer");
 }
 
-void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
-                              int layer) {
+Status SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
+                                const AttendRoutedParams& attend, int layer) {
   if (!spec::NeedsSummaries(*attend.rule)) {
     ops.stream().Fill(
         attend.plan.counts, 0,
         int64_t{attend.queries} * attend.plan.selectors * static_cast<int64_t>(sizeof(int32_t)));
-    return;
+    return OkStatus();
   }
   RouteParams r;
   r.shape = attend.shape;
@@ -145,7 +155,11 @@ void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendR
   r.summaries = summaries_[static_cast<size_t>(layer)].view();
   r.plan = attend.plan;
   r.tail = attend.rule->tail ? scratch.tail() : nullptr;
+  if (pager_ != nullptr && pager_->paged(layer)) {
+    HGA_RETURN_IF_ERROR(BringSummaries(ops, history, r, layer));
+  }
   ops.Route(r);
+  return OkStatus();
 }
 
 Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config,
@@ -157,13 +171,13 @@ Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const Attentio
     }
   }
   HGA_ASSIGN_OR_RETURN(SequenceAttention next,
-                       Make(config, shape_, rope_theta_, history, ops.device()));
+                       Make(config, shape_, rope_theta_, history, ops.device(), summary_budget_));
   std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
     same[l] = config_.KindOf(layer) == LayerKind::kRouted &&
               config.KindOf(layer) == LayerKind::kRouted &&
-              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
+              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer)) && pager_ == nullptr;
     if (!same[l]) HGA_RETURN_IF_ERROR(next.RebuildLayer(ops, history, layer, length));
   }
   for (size_t l = 0; l < same.size(); ++l) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "attention/summaries.h"
+#include "attention/summary_pager.h"
 #include "backend/ops.h"
 #include "base/memory.h"
 #include "hga/config.h"
@@ -37,9 +38,11 @@ class AttentionScratch {
 class SequenceAttention {
  public:
   // `config` must be valid for `history`'s layers; `device` is the one whose ops are used later.
+  // With a `summary_budget` (bytes; -1: none) the group level of layers with a beam goes to the
+  // history's disk beyond it.
   static Result<SequenceAttention> Make(const AttentionConfig& config, const HeadShape& shape,
-                                        double rope_theta, const KvHistory& history,
-                                        Device& device);
+                                        double rope_theta, const KvHistory& history, Device& device,
+                                        int64_t summary_budget = -1);
   const AttentionConfig& config() const { return config_; }
 
   // Builds the summaries of `layer` for chunks that closed in [old_length, length); their cells
@@ -47,6 +50,8 @@ class SequenceAttention {
   void Close(Ops& ops, const KvHistory& history, int layer, int64_t old_length, int64_t length);
   // The same for all layers and all closed chunks, whose cells are brought in.
   Status Rebuild(Ops& ops, KvHistory& history, int64_t length);
+  // The history was cut to `length` tokens: summaries behind it will be built again.
+  Status Truncate(Ops& ops, KvHistory& history, int64_t length);
   // Attention of `queries` consecutive queries whose keys and values are in the history.
   // q, out [queries][heads][head_dim]. What is not in memory is brought in, piece by piece if all
   // of it has no room. kDataLoss: the history lost a record (KvHistory::Finish).
@@ -70,10 +75,14 @@ class SequenceAttention {
     int group = 0;
     std::vector<std::vector<int32_t>> groups;  // [kv_heads], union over the head's selectors
   };
-  void Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend, int layer);
+  Status Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
+               const AttendRoutedParams& attend, int layer);
+  Status BringSummaries(Ops& ops, KvHistory& history, const RouteParams& route, int layer);
+  Status RepairSummaries(Ops& ops, KvHistory& history, int layer, int64_t chunks);
   Status AttendSampled(Ops& ops, KvHistory& history, int layer, const AttendParams& p);
   Status AttendRouted(Ops& ops, KvHistory& history, int layer, const AttendRoutedParams& p);
   Status RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length);
+  Status RebuildChunks(Ops& ops, KvHistory& history, int layer, int64_t first, int64_t end);
   void PrefetchNext(KvHistory& history, int layer);
   void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
   void CountUnseen(const AttendRoutedParams& p);
@@ -85,7 +94,10 @@ class SequenceAttention {
   HeadShape shape_;
   double rope_theta_ = 0;
   std::vector<LayerSummaries> summaries_;  // [layers]; empty where the layer has none
-  std::vector<LastPlanOf> last_;           // [layers]
+  int64_t summary_budget_ = -1;
+  std::unique_ptr<SummaryPager> pager_;  // null: all summaries stay in memory
+  std::vector<uint8_t> kept_;            // [kv_heads][chunks] by the beam
+  std::vector<LastPlanOf> last_;         // [layers]
   // Of the piece being computed, of the one behind it, and what is read ahead.
   std::unique_ptr<std::array<CellFetch, 3>> fetches_;
   AttentionStats stats_;

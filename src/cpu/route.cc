@@ -138,6 +138,7 @@ ScanArgs RouteTile::ScanOf(bool chunk_level, const spec::TokenRange& tokens,
   a.e = t.e.data();
   a.e_stride = a.last - a.first;
   a.panel = t.panel.data();
+  a.narrow = t.narrow.data();
   return a;
 }
 

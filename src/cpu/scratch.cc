@@ -28,6 +28,7 @@ Status MakeThread(const OpsLimits& l, ThreadScratch* t) {
   HGA_RETURN_IF_ERROR(Make(LinearScratchFloats(widest) + kLinearTileFloats, &t->linear));
   HGA_RETURN_IF_ERROR(Make(route_rows * spec::kSegmentTokens, &t->e));
   HGA_RETURN_IF_ERROR(Make(dim * 2 * spec::kPanel, &t->panel));
+  HGA_RETURN_IF_ERROR(Make(route_rows * dim, &t->narrow));
   HGA_RETURN_IF_ERROR(Make(2 * spec::kChunk * dim, &t->tile));
   HGA_RETURN_IF_ERROR(Make(std::max(dense_rows * spec::kChunk, r * context), &t->scores));
   HGA_RETURN_IF_ERROR(Make(r * (context + 4), &t->opened));

@@ -20,6 +20,7 @@ struct ThreadScratch {
   Array<float> linear;        // a widened tile of weights
   Array<float> e;             // [rows][means of a segment]; also weights of the tail
   Array<float> panel;         // [head_dim][32]
+  Array<Bf16> narrow;         // [rows][head_dim]
   Array<float> tile;          // [2][64][head_dim]
   Array<float> scores;        // [rows][64], or one query's scores over all groups
   Array<float> opened;        // [R][opened tokens]

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kMaxSpan = 8192;
 constexpr int64_t kMaxCapacity = int64_t{1} << 27;  // tokens of one sequence
-constexpr int kMostRecoveries = 16;                 // of one batch
+constexpr int kMostRecoveries = 16;                 // of one batch or change of rules
 
 Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   if (options.span < 1 || options.span > kMaxSpan) {
@@ -138,13 +138,14 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
-  HGA_ASSIGN_OR_RETURN(
-      std::unique_ptr<KvHistory> history,
-      space_->NewHistory(attention, transformer_.head_shape(), capacity, span_, ops_->device()));
+  const HeadShape heads = transformer_.head_shape();
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
+                       space_->NewHistory(attention, heads, capacity, span_, ops_->device()));
   HGA_ASSIGN_OR_RETURN(
       SequenceAttention rules,
-      SequenceAttention::Make(attention, transformer_.head_shape(),
-                              transformer_.config().rope_theta, *history, ops_->device()));
+      SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *history,
+                              ops_->device(),
+                              space_->SummaryBudget(attention, heads, capacity, span_)));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
@@ -156,10 +157,10 @@ Status SequenceImpl::SetAttention(const AttentionConfig& config) {
 Status EngineImpl::SetAttention(SequenceImpl& sequence, const AttentionConfig& config) {
   HGA_RETURN_IF_ERROR(Validate(config, transformer_.config().layers));
   HGA_RETURN_IF_ERROR(PrepareFor(config, sequence.capacity()));
-  for (;;) {
+  for (int attempt = 0;; ++attempt) {
     const Status status =
         sequence.attention_.SetConfig(*ops_, *sequence.history_, config, sequence.length());
-    if (status.code() != StatusCode::kDataLoss) return status;
+    if (status.code() != StatusCode::kDataLoss || attempt == kMostRecoveries) return status;
     HGA_RETURN_IF_ERROR(Recover(sequence));
   }
 }
@@ -172,6 +173,17 @@ Status SequenceImpl::Truncate(int64_t length) {
   return engine_->Truncate(*this, length);
 }
 
+Status EngineImpl::CheckTokens(std::span<const int32_t> tokens) const {
+  const int vocab = transformer_.config().vocab;
+  for (int32_t token : tokens) {
+    if (token < 0 || token >= vocab) {
+      return InvalidArgument(
+          fmt::format("token id {}, the vocabulary has ids 0 to {}", token, vocab - 1));
+    }
+  }
+  return OkStatus();
+}
+
 Status EngineImpl::Check(const BatchItem& item) const {
   const int vocab = transformer_.config().vocab;
   const int64_t n = static_cast<int64_t>(item.tokens.size());
@@ -182,12 +194,7 @@ Status EngineImpl::Check(const BatchItem& item) const {
     return ResourceExhausted(fmt::format("the sequence holds {} tokens, {} more exceed its {}",
                                          item.sequence->length(), n, item.sequence->capacity()));
   }
-  for (int32_t token : item.tokens) {
-    if (token < 0 || token >= vocab) {
-      return InvalidArgument(
-          fmt::format("token id {}, the vocabulary has ids 0 to {}", token, vocab - 1));
-    }
-  }
+  HGA_RETURN_IF_ERROR(CheckTokens(item.tokens));
   const int64_t rows = item.wanted == LogitsWanted::kAll ? n : item.wanted == LogitsWanted::kLast;
   if (static_cast<int64_t>(item.logits.size()) < rows * vocab) {
     return InvalidArgument(fmt::format("logits of {} rows need {} floats, {} given", rows,
@@ -220,7 +227,8 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     // Whatever was written behind the ends of the sequences does not count.
     for (const BatchItem& item : items) {
       auto& s = static_cast<SequenceImpl&>(*item.sequence);
-      HGA_RETURN_IF_ERROR(s.history_->Truncate(s.length()));
+      const Status cut = CutTo(s, s.length());
+      if (!cut.ok() && cut.code() != StatusCode::kDataLoss) return cut;
     }
     if (status.code() != StatusCode::kDataLoss || attempt == kMostRecoveries) return status;
     HGA_RETURN_IF_ERROR(Recover(*failed));

@@ -99,15 +99,19 @@ class EngineImpl final : public Engine {
 
  private:
   Status Check(const BatchItem& item) const;
+  Status CheckTokens(std::span<const int32_t> tokens) const;
   Status Run(std::span<const BatchItem> items, const AttentionTap& tap);
   Status RunOnce(std::span<const BatchItem> items, const AttentionTap& tap, SequenceImpl** failed);
   Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
   // engine_kv.cc
   Status Recover(SequenceImpl& sequence);
-  Status CutAtLoss(SequenceImpl& sequence);
+  Status CutTo(SequenceImpl& sequence, int64_t length);
+  // With `all`, at the start.
+  Status CutAtLoss(SequenceImpl& sequence, bool all);
   Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
   Result<SessionIdentity> Identity();
   Status Resume(SequenceImpl& sequence, std::span<const int32_t> tokens);
+  Status TakeCheckpoint(SequenceImpl& sequence, const SessionNote& note);
   Status PublishCut(SequenceImpl& sequence, std::span<const int32_t> next);
 
   ModelInfo info_;

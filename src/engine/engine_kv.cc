@@ -11,27 +11,35 @@
 namespace hga {
 namespace {
 
-constexpr int kMostRecoveries = 16;                    // of one sequence in a row
+constexpr int kMostRecoveries = 6;  // of one sequence in a row
+// From this one on nothing that was read from the disk is relied on: whatever is lost then was
+// written just now, and the disk is of no use.
+constexpr int kFromStart = 4;
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;  // of config.json and tokenizer.json
 
 }  // namespace
 
 Status EngineImpl::Truncate(SequenceImpl& sequence, int64_t length) {
   sequence.Cut(length);
-  const Status status = sequence.history_->Truncate(length);
+  const Status status = CutTo(sequence, length);
   return status.code() == StatusCode::kDataLoss ? Recover(sequence) : status;
 }
 
+Status EngineImpl::CutTo(SequenceImpl& sequence, int64_t length) {
+  HGA_RETURN_IF_ERROR(sequence.history_->Truncate(length));
+  return sequence.attention_.Truncate(*ops_, *sequence.history_, length);
+}
+
 // Cuts a sequence where its history ends since a record was lost.
-Status EngineImpl::CutAtLoss(SequenceImpl& sequence) {
-  KvHistory& history = *sequence.history_;
+Status EngineImpl::CutAtLoss(SequenceImpl& sequence, bool all) {
+  const KvHistory& history = *sequence.history_;
   Status status;
   do {
-    const int64_t lost = history.lost_chunk();
+    const int64_t lost = all ? 0 : history.lost_chunk();
     const int64_t keep =
         lost < 0 ? history.length() : std::min(lost * spec::kChunk, history.length());
     sequence.Cut(keep);
-    status = history.Truncate(keep);
+    status = CutTo(sequence, keep);
   } while (status.code() == StatusCode::kDataLoss);
   return status;
 }
@@ -59,7 +67,7 @@ Status EngineImpl::Recover(SequenceImpl& sequence) {
   const std::vector<int32_t> tokens = sequence.tokens_;
   Status status;
   for (int attempt = 0; attempt < kMostRecoveries; ++attempt) {
-    HGA_RETURN_IF_ERROR(CutAtLoss(sequence));
+    HGA_RETURN_IF_ERROR(CutAtLoss(sequence, attempt >= kFromStart));
     status = Replay(sequence, tokens);
     if (status.code() != StatusCode::kDataLoss) break;
   }
@@ -109,13 +117,16 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
   const HeadShape heads = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(KvSpace::Session session,
                        space_->OpenSession(name, identity, attention, heads, capacity, span_));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, heads, transformer_.config().rope_theta,
-                                               *session.history, ops_->device()));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *session.history,
+                              ops_->device(),
+                              space_->SummaryBudget(attention, heads, capacity, span_)));
   auto sequence =
       std::make_unique<SequenceImpl>(this, std::move(session.history), std::move(rules));
   sequence->durable_ = std::move(session.durable);
   sequence->note_ = std::move(session.note);
+  HGA_RETURN_IF_ERROR(CheckTokens(session.tokens));
   HGA_RETURN_IF_ERROR(Resume(*sequence, session.tokens));
   return std::unique_ptr<Sequence>(std::move(sequence));
 }
@@ -125,7 +136,7 @@ Status EngineImpl::Resume(SequenceImpl& sequence, std::span<const int32_t> token
   sequence.tokens_.assign(tokens.begin(), tokens.end());
   Status status;
   for (int attempt = 0; attempt < kMostRecoveries; ++attempt) {
-    HGA_RETURN_IF_ERROR(CutAtLoss(sequence));
+    HGA_RETURN_IF_ERROR(CutAtLoss(sequence, attempt >= kFromStart));
     status = sequence.attention_.Rebuild(*ops_, *sequence.history_, sequence.length());
     if (status.ok()) status = Replay(sequence, tokens);
     if (status.code() != StatusCode::kDataLoss) break;
@@ -135,6 +146,14 @@ Status EngineImpl::Resume(SequenceImpl& sequence, std::span<const int32_t> token
 
 Status EngineImpl::Checkpoint(SequenceImpl& sequence, const SessionNote& note) {
   if (sequence.durable_ == nullptr) return InvalidArgument("the sequence belongs to no session");
+  const Status status = TakeCheckpoint(sequence, note);
+  // A record that was read ahead, and needed by nobody since, was bad.
+  if (status.code() != StatusCode::kDataLoss) return status;
+  HGA_RETURN_IF_ERROR(Recover(sequence));
+  return TakeCheckpoint(sequence, note);
+}
+
+Status EngineImpl::TakeCheckpoint(SequenceImpl& sequence, const SessionNote& note) {
   space_->Drain();
   HGA_RETURN_IF_ERROR(
       sequence.durable_->Checkpoint(sequence.tokens_, note, sequence.history_.get()));
@@ -147,7 +166,7 @@ Status EngineImpl::Checkpoint(SequenceImpl& sequence, const SessionNote& note) {
 Status EngineImpl::PublishCut(SequenceImpl& sequence, std::span<const int32_t> next) {
   const bool must = sequence.durable_ != nullptr && !replaying_ &&
                     sequence.durable_->MustPublish(sequence.length(), next);
-  return must ? Checkpoint(sequence, sequence.note_) : OkStatus();
+  return must ? TakeCheckpoint(sequence, sequence.note_) : OkStatus();
 }
 
 KvStats EngineImpl::kv_stats() const {

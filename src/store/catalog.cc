@@ -97,7 +97,8 @@ class Verifier {
   static Result<Verifier> Make(const IoFile* records, const IoFile* index,
                                const ManifestHead* head) {
     Verifier verifier(records, head);
-    HGA_ASSIGN_OR_RETURN(verifier.entries_, IndexReader::Make(index, head->identity.shape));
+    HGA_ASSIGN_OR_RETURN(verifier.entries_,
+                         IndexReader::Make(index, head->identity.shape, verifier.chunks()));
     verifier.at_once_ =
         static_cast<int>(std::clamp(kReadAtOnce / RecordBytes(head->identity.shape), int64_t{1},
                                     static_cast<int64_t>(head->identity.shape.layers)));

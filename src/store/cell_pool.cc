@@ -17,12 +17,13 @@ Status CellPool::AddSlots(int64_t slots) {
         fmt::format("{} slots and {} more; allowed are {}", limit_, slots, kMost));
   }
   while (static_cast<int64_t>(segments_.size()) * kSegment < limit_ + slots) {
-    HGA_ASSIGN_OR_RETURN(Array<std::byte> segment,
+    Segment segment;
+    HGA_ASSIGN_OR_RETURN(segment.cells,
                          Array<std::byte>::Make(static_cast<size_t>(kSegment * cell_bytes_)));
+    HGA_ASSIGN_OR_RETURN(segment.info, Array<Info>::Make(kSegment));
     segments_.push_back(std::move(segment));
   }
   limit_ += slots;
-  info_.resize(std::max(info_.size(), static_cast<size_t>(limit_)));
   return OkStatus();
 }
 
@@ -33,6 +34,14 @@ void CellPool::RemoveSlots(int64_t slots) {
     ++evictions_;
     Free(oldest_);
   }
+  if (taken_ == 0) GiveMemoryBack();
+}
+
+// Generations stay, so that no slot is taken for what it was before.
+void CellPool::GiveMemoryBack() {
+  for (Segment& segment : segments_) segment.cells.Release(0);
+  first_free_ = kNoSlot;
+  fresh_ = 0;
 }
 
 std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
@@ -112,8 +121,11 @@ void CellPool::SetUnsaved(SlotId slot, bool unsaved) {
 void CellPool::UpdateList(SlotId slot) {
   const Info& info = at(slot);
   const bool evictable = info.state == State::kValid && info.pins == 0 && !info.unsaved;
-  if (evictable && !info.listed) List(slot);
   if (!evictable && info.listed) Unlist(slot);
+  if (!evictable || info.listed) return;
+  if (taken_ <= limit_) return List(slot);
+  ++evictions_;  // left over from a larger budget
+  Free(slot);
 }
 
 void CellPool::List(SlotId slot) {

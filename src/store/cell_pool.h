@@ -26,7 +26,8 @@ struct SlotHolder {
 // A slot is free, filling (taken, bytes on their way), or valid; a valid slot that is neither
 // pinned nor unsaved is in the list of evictable slots, least recently used first. Taking a slot
 // changes its generation, so that bytes on their way to an earlier holder are told apart.
-// The number of slots may change; what is above a smaller one goes as it becomes evictable.
+// The number of slots may change; what is above a smaller one goes as it becomes evictable, and
+// memory goes back when nobody holds a slot any more.
 // Not thread-safe.
 class CellPool {
  public:
@@ -40,7 +41,7 @@ class CellPool {
   int64_t cell_bytes() const { return cell_bytes_; }
   // Slots that Take could give now.
   int64_t available() const { return std::max<int64_t>(0, limit_ - taken_) + evictable_; }
-  // Most slots that were ever taken: what the pool's memory comes to.
+  // Most slots that were taken since nobody held any: what the pool's memory comes to.
   int64_t touched() const { return fresh_; }
   int64_t evictions() const { return evictions_; }
 
@@ -58,7 +59,7 @@ class CellPool {
   void SetUnsaved(SlotId slot, bool unsaved);
 
   Bf16* data(SlotId slot) const {  // [cell_bytes]
-    return reinterpret_cast<Bf16*>(segments_[static_cast<size_t>(slot / kSegment)].data() +
+    return reinterpret_cast<Bf16*>(segments_[static_cast<size_t>(slot / kSegment)].cells.data() +
                                    slot % kSegment * cell_bytes_);
   }
   bool valid(SlotId slot) const { return at(slot).state == State::kValid; }
@@ -66,7 +67,7 @@ class CellPool {
   int pins(SlotId slot) const { return at(slot).pins; }
 
  private:
-  static constexpr int64_t kSegment = 4096;  // slots reserved together
+  static constexpr int64_t kSegment = 4096;  // slots
   enum class State : uint8_t { kFree, kFilling, kValid };
   struct Info {
     SlotHolder holder;
@@ -77,18 +78,25 @@ class CellPool {
     bool unsaved = false;
     bool listed = false;  // evictable
   };
+  // Slots reserved together; memory is taken as they are.
+  struct Segment {
+    Array<std::byte> cells;  // [kSegment][cell_bytes]
+    Array<Info> info;        // [kSegment]; zero bits are a slot that was never taken
+  };
 
-  Info& at(SlotId slot) { return info_[static_cast<size_t>(slot)]; }
-  const Info& at(SlotId slot) const { return info_[static_cast<size_t>(slot)]; }
+  Info& at(SlotId slot) const {
+    return segments_[static_cast<size_t>(slot / kSegment)]
+        .info[static_cast<size_t>(slot % kSegment)];
+  }
   void List(SlotId slot);
   void Unlist(SlotId slot);
   void UpdateList(SlotId slot);
   void Empty(SlotId slot);
+  void GiveMemoryBack();
 
   int64_t cell_bytes_ = 0;
   int64_t limit_ = 0;
-  std::vector<Array<std::byte>> segments_;
-  std::vector<Info> info_;
+  std::vector<Segment> segments_;
   SlotId oldest_ = kNoSlot, newest_ = kNoSlot;  // evictable
   SlotId first_free_ = kNoSlot;                 // freed ones, linked by `after`
   int64_t fresh_ = 0;                           // slots from here on were never taken

@@ -98,7 +98,9 @@ Result<std::unique_ptr<KvHistory>> KvHistory::MakeStored(const HistoryShape& sha
   }
   HGA_RETURN_IF_ERROR(tiers->pool().AddSlots(standing));
   h->own_slots_ = standing;
-  h->missing_.reserve(tiers->tiered() ? static_cast<size_t>(tiers->pool().slots()) : 0);
+  const int64_t most_missing = std::min(tiers->pool().slots(), shape.kv_heads * h->cells_);
+  h->missing_.reserve(tiers->tiered() ? static_cast<size_t>(most_missing) : 0);
+  tiers->Add(h.get());
   if (file < 0) {
     HGA_ASSIGN_OR_RETURN(h->file_,
                          tiers->io().OpenFile(tiers->options().directory, OpenMode::kTemporary));
@@ -113,6 +115,7 @@ Result<std::unique_ptr<KvHistory>> KvHistory::MakeStored(const HistoryShape& sha
 KvHistory::~KvHistory() {
   if (tiers_ == nullptr) return;
   while (reads_ + writes_ > 0) tiers_->transfers().Reap(1);
+  tiers_->Remove(this);
   for (Layer& layer : layers_) {
     for (SlotId slot : layer.slots) {
       if (slot != kNoSlot) tiers_->pool().Free(slot);
@@ -131,7 +134,11 @@ Status KvHistory::Reserve(int64_t new_length) {
   if (tiers_ != nullptr) {
     for (int64_t chunk = reserved_ / kChunk; chunk < end; ++chunk) {
       for (Layer& layer : layers_) {
-        if (!layer.policy.resident) HGA_RETURN_IF_ERROR(OpenChunk(&layer, chunk));
+        if (layer.policy.resident) continue;
+        if (Status status = OpenChunk(&layer, chunk); !status.ok()) {
+          FreeChunks(spec::CeilDiv(reserved_, kChunk), end);
+          return status;
+        }
       }
     }
     records_.Resize(end);
@@ -191,31 +198,34 @@ void KvHistory::Advance(int64_t new_length) {
 
 Status KvHistory::Truncate(int64_t length) {
   HGA_CHECK(length <= length_);
+  const bool inside = length % kChunk != 0 && length / kChunk < length_ / kChunk;
+  if (tiers_ != nullptr) DrainWrites();
+  CutTo(length);
+  if (tiers_ == nullptr) return OkStatus();
+  Status status = lost_chunk_ < 0 ? OkStatus() : LostStatus();
+  if (status.ok() && inside) status = ReopenChunk(length / kChunk);
+  if (status.ok()) return status;
+  // Half of a chunk is of no use.
+  if (inside) CutTo(length / kChunk * kChunk);
+  return DataLoss(status.message());
+}
+
+void KvHistory::CutTo(int64_t length) {
   const int64_t first = spec::CeilDiv(length, kChunk);
+  const int64_t old_end = spec::CeilDiv(reserved_, kChunk);
+  length_ = reserved_ = length;
   for (Layer& layer : layers_) {
+    layer.moved_to = int64_t{layer.policy.sink_chunks} * kCellsPerChunk;
     if (layer.policy.resident && layer.records.size() > 0) {
       layer.records.Release(
           static_cast<size_t>(first * spec::RecordElements(shape_.kv_heads, shape_.head_dim)));
     }
   }
-  const bool inside = length % kChunk != 0 && length / kChunk < length_ / kChunk;
-  length_ = length;
-  if (tiers_ == nullptr) {
-    reserved_ = length;
-    return OkStatus();
-  }
-  DrainWrites();
+  if (tiers_ == nullptr) return;
   ++truncations_;
-  const int64_t old_end = spec::CeilDiv(reserved_, kChunk);
-  for (Layer& layer : layers_) {
-    if (layer.policy.resident) continue;
-    for (int64_t chunk = first; chunk < old_end; ++chunk) FreeChunk(&layer, chunk);
-    layer.moved_to = int64_t{layer.policy.sink_chunks} * kCellsPerChunk;
-  }
+  FreeChunks(first, old_end);
   records_.Resize(first);
-  reserved_ = length;
   if (lost_chunk_ >= first) lost_chunk_ = -1;
-  return inside ? ReopenChunk(length / kChunk) : OkStatus();
 }
 
 int64_t KvHistory::BytesPerToken(const HistoryShape& shape) {

@@ -95,6 +95,7 @@ class KvHistory final : private TransferOwner {
   const HistoryShape& shape() const { return shape_; }
   int64_t capacity() const { return capacity_; }
   int64_t length() const { return length_; }  // tokens whose K/V is whole
+  KvTiers* tiers() const { return tiers_; }   // null: all in memory
   bool resident(int layer) const { return layers_[static_cast<size_t>(layer)].policy.resident; }
   const LayerPolicy& policy(int layer) const { return layers_[static_cast<size_t>(layer)].policy; }
 
@@ -109,8 +110,8 @@ class KvHistory final : private TransferOwner {
   void Close(int layer, int64_t chunk);
   // The tokens up to `new_length` are whole in every layer; windows move on.
   void Advance(int64_t new_length);
-  // Forgets the tokens from `length` on. kDataLoss when the chunk that becomes the newest can't be
-  // read back: lost_chunk() then says where the history ends.
+  // Forgets the tokens from `length` on. kDataLoss when a chunk before is lost, or the one that
+  // becomes the newest can't be brought back: the history then ends before that one.
   Status Truncate(int64_t length);
 
   // --- reading -------------------------------------------------------------------------------
@@ -126,18 +127,21 @@ class KvHistory final : private TransferOwner {
   Status Finish(CellFetch* fetch);
   // Reads cells ahead as far as buffers and slots allow; a wish, nothing is pinned.
   void Prefetch(CellFetch* fetch);
-  // Waits until nothing is being written: cells that could not be evicted meanwhile can be then.
-  void Settle() { DrainWrites(); }
+  // Waits until nothing is under way, of any sequence: cells that could not be evicted meanwhile
+  // can be then.
+  void Settle() { tiers_->Drain(); }
   // The first chunk that lacks a record, or -1. Truncate below it and compute it again.
   int64_t lost_chunk() const { return lost_chunk_; }
 
   // --- sessions ------------------------------------------------------------------------------
-  // Waits until every closed chunk is in its file; the first error otherwise.
+  // Waits until every closed chunk is in its file; the first error otherwise. kDataLoss: one is
+  // lost.
   Status Save();
   const RecordTable& records() const { return records_; }
   // Generation of the records that are closed from now on.
   void SetGeneration(uint64_t generation) { generation_ = generation; }
-  // K/V of the newest, unfinished chunk, [layers][RecordBytes]; nothing when there is none.
+  // K/V of the newest, unfinished chunk, into zeros [layers][RecordBytes]; nothing when there is
+  // none.
   void CopyOpenChunk(std::span<std::byte> out) const;
   // Takes up the records of a session: `length` tokens, of which those of the unfinished chunk are
   // in `open_chunk`. Resident layers are read and compared at once. The history must be empty.
@@ -185,10 +189,12 @@ class KvHistory final : private TransferOwner {
   // history_records.cc
   Status TakeSlot(Layer* layer, int kv_head, int64_t cell);
   Status OpenChunk(Layer* layer, int64_t chunk);
-  void FreeChunk(Layer* layer, int64_t chunk);
+  void FreeChunks(int64_t first, int64_t end);
   void WriteRecord(int layer, int64_t chunk);
   Status MakeRoomOnDisk(int64_t bytes);
-  bool WriteUnsaved();
+  Status GrowTo(int64_t bytes);
+  int64_t KnownChunks() const;
+  void WriteUnsaved() override;
   void DrainWrites();
   void Ended(const Transfer& transfer, int error) override;
   void ReadEnded(const Transfer& transfer, int error);
@@ -198,12 +204,13 @@ class KvHistory final : private TransferOwner {
   void Lose(int layer, int64_t chunk);
   Status RestoreResident();
   Status ReopenChunk(int64_t chunk);
+  void CutTo(int64_t length);
 
   // history_fetch.cc
   Status Miss(CellFetch* fetch, CellFetch::Wanted* wanted);
   Status StartReads(int layer, bool wait);
   void StartRun(int layer, size_t first, size_t last, Transfer* transfer);
-  Status LostStatus(int layer) const;
+  Status LostStatus() const;
 
   HistoryShape shape_;
   int64_t capacity_ = 0;

@@ -56,9 +56,9 @@ void CellFetch::Release() {
   started_ = false;
 }
 
-Status KvHistory::LostStatus(int layer) const {
-  return DataLoss(fmt::format("{}: layer {} lacks the record of chunk {}",
-                              tiers_->options().directory, layer, lost_chunk_));
+Status KvHistory::LostStatus() const {
+  return DataLoss(
+      fmt::format("{}: the record of chunk {} is lost", tiers_->options().directory, lost_chunk_));
 }
 
 Status KvHistory::Miss(CellFetch* fetch, CellFetch::Wanted* wanted) {
@@ -66,7 +66,7 @@ Status KvHistory::Miss(CellFetch* fetch, CellFetch::Wanted* wanted) {
   const int64_t chunk = wanted->cell / spec::kCellsPerChunk;
   if (records_.generation(chunk, fetch->layer_) == 0) {
     Lose(fetch->layer_, chunk);
-    return LostStatus(fetch->layer_);
+    return LostStatus();
   }
   HGA_RETURN_IF_ERROR(TakeSlot(&layer, wanted->kv_head, wanted->cell));
   wanted->slot = layer.slots[Index(wanted->kv_head, wanted->cell)];
@@ -191,7 +191,7 @@ Status KvHistory::Finish(CellFetch* fetch) {
     tiers_->stats().stall_seconds +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  return lost ? LostStatus(fetch->layer_) : OkStatus();
+  return lost ? LostStatus() : OkStatus();
 }
 
 }  // namespace hga

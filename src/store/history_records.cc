@@ -19,14 +19,15 @@ constexpr int64_t kGrowth = int64_t{16} << 20;
 
 Status KvHistory::TakeSlot(Layer* layer, int kv_head, int64_t cell) {
   const size_t i = Index(kv_head, cell);
+  HGA_CHECK(layer->slots[i] == kNoSlot);
   const SlotHolder holder{&layer->table[i], &layer->slots[i]};
   CellPool& pool = tiers_->pool();
   bool written = false;
   while (!pool.Take(holder)) {
-    // Writes under way end in slots that can be evicted.
-    if (writes_ > 0) {
+    // Whatever is under way, of any sequence, ends in a slot that can be evicted or is free.
+    if (tiers_->transfers().under_way() > 0) {
       tiers_->transfers().Reap(1);
-    } else if (written || !WriteUnsaved()) {
+    } else if (written || !tiers_->WriteUnsaved()) {
       return ResourceExhausted(fmt::format(
           "no room for K/V: all {} slots of {} bytes are in use{}{}", pool.slots(),
           pool.cell_bytes(),
@@ -54,13 +55,14 @@ Status KvHistory::OpenChunk(Layer* layer, int64_t chunk) {
   return OkStatus();
 }
 
-void KvHistory::FreeChunk(Layer* layer, int64_t chunk) {
-  for (int head = 0; head < shape_.kv_heads; ++head) {
-    for (int64_t cell = chunk * spec::kCellsPerChunk; cell < (chunk + 1) * spec::kCellsPerChunk;
-         ++cell) {
-      const size_t i = Index(head, cell);
-      if (layer->slots[i] != kNoSlot) tiers_->pool().Free(layer->slots[i]);
-      layer->standing[i] = 0;
+void KvHistory::FreeChunks(int64_t first, int64_t end) {
+  for (Layer& layer : layers_) {
+    for (int head = 0; head < shape_.kv_heads && !layer.policy.resident; ++head) {
+      for (int64_t cell = first * spec::kCellsPerChunk; cell < end * spec::kCellsPerChunk; ++cell) {
+        const size_t i = Index(head, cell);
+        if (layer.slots[i] != kNoSlot) tiers_->pool().Free(layer.slots[i]);
+        layer.standing[i] = 0;
+      }
     }
   }
 }
@@ -103,12 +105,18 @@ Status KvHistory::MakeRoomOnDisk(int64_t bytes) {
   const int64_t whole =
       spec::CeilDiv(capacity_, int64_t{spec::kChunk}) * shape_.layers * RecordBytes(shape_);
   const int64_t next = std::max(bytes, std::min(whole, allocated_ + kGrowth));
-  HGA_RETURN_IF_ERROR(tiers_->TakeDisk(next - allocated_));
-  if (Status status = tiers_->io().Allocate(file_, next); !status.ok()) {
-    tiers_->GiveDisk(next - allocated_);
+  const Status status = GrowTo(next);
+  // Near the end of the disk or of the quota only what is needed is asked for.
+  return status.ok() || next == bytes ? status : GrowTo(bytes);
+}
+
+Status KvHistory::GrowTo(int64_t bytes) {
+  HGA_RETURN_IF_ERROR(tiers_->TakeDisk(bytes - allocated_));
+  if (Status status = tiers_->io().Allocate(file_, bytes); !status.ok()) {
+    tiers_->GiveDisk(bytes - allocated_);
     return status;
   }
-  allocated_ = next;
+  allocated_ = bytes;
   return OkStatus();
 }
 
@@ -143,14 +151,18 @@ void KvHistory::WriteRecord(int layer, int64_t chunk) {
   tiers_->transfers().Start(transfer, file_, offset);
 }
 
-// Tries again what could not be written; whether anything is under way now.
-bool KvHistory::WriteUnsaved() {
-  for (int64_t chunk = 0; chunk < length_ / spec::kChunk; ++chunk) {
+// Closed chunks before the first that is lost: the bytes of those without a record are in memory.
+int64_t KvHistory::KnownChunks() const {
+  const int64_t closed = length_ / spec::kChunk;
+  return lost_chunk_ < 0 ? closed : std::min(closed, lost_chunk_);
+}
+
+void KvHistory::WriteUnsaved() {
+  for (int64_t chunk = 0; chunk < KnownChunks(); ++chunk) {
     for (int layer = 0; layer < shape_.layers; ++layer) {
       if (Writes(at(layer)) && records_.generation(chunk, layer) == 0) WriteRecord(layer, chunk);
     }
   }
-  return writes_ > 0;
 }
 
 void KvHistory::DrainWrites() {
@@ -160,14 +172,16 @@ void KvHistory::DrainWrites() {
 Status KvHistory::Save() {
   DrainWrites();
   for (int attempt = 0; attempt < 2; ++attempt) {
+    if (KnownChunks() < length_ / spec::kChunk) return LostStatus();
     bool whole = true;
-    for (int64_t chunk = 0; chunk < length_ / spec::kChunk; ++chunk) {
+    for (int64_t chunk = 0; chunk < KnownChunks(); ++chunk) {
       for (int layer = 0; layer < shape_.layers; ++layer) {
         whole = whole && (!Writes(at(layer)) || records_.generation(chunk, layer) != 0);
       }
     }
     if (whole) return OkStatus();
-    if (attempt == 0 && WriteUnsaved()) DrainWrites();
+    if (attempt == 0) WriteUnsaved();
+    DrainWrites();
   }
   return write_error_.ok() ? Internal("a record was not written") : write_error_;
 }
@@ -241,7 +255,8 @@ void KvHistory::Lose(int layer, int64_t chunk) {
 }
 
 void KvHistory::CopyOpenChunk(std::span<std::byte> out) const {
-  if (length_ % spec::kChunk == 0) return;
+  const int64_t tokens = length_ % spec::kChunk;
+  if (tokens == 0) return;
   const auto bytes = static_cast<size_t>(CellBytes(shape_));
   HGA_CHECK(out.size() ==
             static_cast<size_t>(shape_.layers) * static_cast<size_t>(RecordBytes(shape_)));
@@ -250,7 +265,12 @@ void KvHistory::CopyOpenChunk(std::span<std::byte> out) const {
   for (const Layer& layer : layers_) {
     for (int head = 0; head < shape_.kv_heads; ++head) {
       for (int c = 0; c < spec::kCellsPerChunk; ++c, to += bytes) {
-        std::memcpy(to, layer.table[Index(head, first + c)], bytes);
+        // A slot still has bytes of its last holder, maybe another session, behind the newest row.
+        const int64_t rows = std::clamp<int64_t>(tokens - c * spec::kCell, 0, spec::kCell);
+        const auto used = bytes / 2 / spec::kCell * static_cast<size_t>(rows);
+        const auto* from = reinterpret_cast<const std::byte*>(layer.table[Index(head, first + c)]);
+        std::memcpy(to, from, used);
+        std::memcpy(to + bytes / 2, from + bytes / 2, used);
       }
     }
   }

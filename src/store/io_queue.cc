@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each attempt has a tag of its own, so that the answer to an earlier attempt, late or told twice,
-// never counts for a later one.
+// never counts for a later one, nor for one of another queue.
 #include "store/io_queue.h"
 
 #include <algorithm>
@@ -65,7 +65,7 @@ int IoQueue::Wait(std::span<IoDone> out, int least) {
   return count;
 }
 
-uint64_t IoQueue::NewTag(uint32_t slot) { return ++attempts_ << kSlotBits | slot; }
+uint64_t IoQueue::NewTag(uint32_t slot) { return io_->NextAttempt() << kSlotBits | slot; }
 
 // Fills free slots and hands the back end what it takes.
 void IoQueue::Start() {

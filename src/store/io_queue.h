@@ -82,7 +82,6 @@ class IoQueue {
 
   IoBackend* io_;
   uint64_t last_id_ = 0;
-  uint64_t attempts_ = 0;
   int in_use_ = 0;                         // slots
   std::vector<Transfer> slots_;            // [depth]
   std::vector<uint32_t> free_;             // slots

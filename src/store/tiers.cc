@@ -10,6 +10,7 @@ Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
                                                const TierOptions& options,
                                                std::unique_ptr<IoBackend> io) {
   std::unique_ptr<KvTiers> tiers(new KvTiers(shape, options, std::move(io)));
+  tiers->cells_per_sector_ = Transfers::CellsPerSector(shape);
   HGA_RETURN_IF_ERROR(tiers->pool_.AddSlots(options.slots));
   HGA_ASSIGN_OR_RETURN(
       tiers->transfers_,
@@ -18,6 +19,11 @@ Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
 }
 
 KvTiers::~KvTiers() = default;
+
+bool KvTiers::WriteUnsaved() {
+  for (TransferOwner* owner : owners_) owner->WriteUnsaved();
+  return transfers_->under_way() > 0;
+}
 
 void KvTiers::Drain() {
   while (transfers_->under_way() > 0) transfers_->Reap(1);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "hga/status.h"
 #include "store/cell_pool.h"
@@ -30,12 +31,13 @@ struct TierStats {
   int64_t hits = 0;           // of those, in memory already
   int64_t prefetched = 0;     // of those, on their way already
   int64_t read = 0;           // cells brought in from the disk
+  int64_t summary_pages = 0;  // pages of summaries brought in
   int64_t damaged = 0;        // cells whose bytes did not match their checksum
   int64_t failed_reads = 0;   // transfers
   int64_t failed_writes = 0;  // transfers
   int64_t stale = 0;          // cells that arrived after their slot had gone to another holder
   double stall_seconds = 0;   // waiting for cells
-  std::string write_error;   // why records can't be written; empty when they can
+  std::string write_error;    // why records can't be written; empty when they can
 };
 
 // Not thread-safe; sequences must be closed before it.
@@ -52,8 +54,14 @@ class KvTiers {
   CellPool& pool() { return pool_; }
   IoBackend& io() { return *io_; }
   Transfers& transfers() { return *transfers_; }
+  int cells_per_sector() const { return cells_per_sector_; }
   TierStats& stats() { return stats_; }
 
+  // Sequences from when they are made until they are closed.
+  void Add(TransferOwner* owner) { owners_.push_back(owner); }
+  void Remove(TransferOwner* owner) { std::erase(owners_, owner); }
+  // Has all of them write what they could not write; whether anything is under way then.
+  bool WriteUnsaved();
   // Waits until nothing is under way, as the files of sessions ask for.
   void Drain();
 
@@ -70,6 +78,8 @@ class KvTiers {
   CellPool pool_;
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
+  int cells_per_sector_ = 1;
+  std::vector<TransferOwner*> owners_;
   int64_t disk_used_ = 0;
 };
 

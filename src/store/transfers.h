@@ -18,12 +18,14 @@ namespace hga {
 
 struct Transfer;
 
-// Told when a transfer it started has ended; must not wait for others in there.
 class TransferOwner {
  public:
   virtual ~TransferOwner() = default;
+  // A transfer it started has ended; must not wait for others in there.
   // `error` is 0 or an errno; the bytes of a read are in transfer.data, not yet looked at.
   virtual void Ended(const Transfer& transfer, int error) = 0;
+  // Starts again to write what could not be written; nothing of the owner is under way.
+  virtual void WriteUnsaved() = 0;
 };
 
 // Consecutive cells of one record on their way.

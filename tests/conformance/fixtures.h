@@ -198,9 +198,9 @@ class ConformanceTest : public testing::TestWithParam<const char*> {
 #define HGA_ON_CUDA(Suite) static_assert(true)
 #endif
 
-#define HGA_EVERY_BACKEND(Suite)                                                 \
-  HGA_ON_CUDA(Suite);                                                            \
-  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3"), \
+#define HGA_EVERY_BACKEND(Suite)                                                              \
+  HGA_ON_CUDA(Suite);                                                                         \
+  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3", "avx3_bf16"), \
                            [](const auto& info) { return std::string(info.param); })
 
 // Limits of operations that know no attention.
