@@ -86,7 +86,9 @@ struct KvOptions {
 };
 
 struct EngineOptions {
-  int threads = 0;  // 0: one per core the process may use
+  std::string device = "cpu";  // or, in a build with CUDA, "cuda:0", ...
+  int64_t device_memory = 0;   // most bytes of a GPU's memory to take; 0: what is free
+  int threads = 0;             // 0: one per core the process may use
   std::string isa;  // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
   int span = 256;   // most tokens (rows) of one Forward; scratch grows with it
   bool check_values = false;  // refuse non-finite weights while loading

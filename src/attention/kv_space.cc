@@ -166,8 +166,12 @@ int64_t KvSpace::SummaryBudget(const AttentionConfig& rules, const HeadShape& he
 
 Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& rules,
                                                        const HeadShape& heads, int64_t capacity,
-                                                       int span) {
+                                                       int span, Device& device) {
   HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
+  if (!device.host_memory()) {
+    if (!tiered()) return KvHistory::MakeOnDevice(shape_, capacity, device);
+    return Unsupported(fmt::format("{}: K/V on a GPU has no disk tier", device.name()));
+  }
   if (!tiered()) return KvHistory::Make(shape_, capacity);
   return KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, true),
                                tiers_.get(), Durability::kNone, -1, span);

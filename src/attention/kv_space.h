@@ -31,10 +31,12 @@ class KvSpace {
                                                  const HistoryShape& shape);
 
   const KvOptions& options() const { return options_; }
-  // A history for spans of `span` tokens under `rules`. kResourceExhausted: what stays in memory
-  // exceeds its bound; both numbers are named.
+  // A history for spans of `span` tokens under `rules`, used by ops of `device`.
+  // kResourceExhausted: what stays in memory exceeds its bound; both numbers are named.
+  // kUnsupported: a disk tier behind a GPU.
   Result<std::unique_ptr<KvHistory>> NewHistory(const AttentionConfig& rules,
-                                                const HeadShape& heads, int64_t capacity, int span);
+                                                const HeadShape& heads, int64_t capacity, int span,
+                                                Device& device);
   // A history and the files of session `name`, found or made; `state` is what was saved.
   struct Session {
     std::unique_ptr<DurableSequence> durable;  // outlives the history

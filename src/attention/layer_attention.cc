@@ -24,13 +24,12 @@ int64_t BytesOfTokens(int64_t tokens, int head_dim) {
 
 }  // namespace
 
-Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget) {
-  const size_t selections = static_cast<size_t>(rows) * static_cast<size_t>(shape.heads);
-  HGA_ASSIGN_OR_RETURN(groups_, Array<int32_t>::Make(selections * static_cast<size_t>(budget)));
-  HGA_ASSIGN_OR_RETURN(counts_, Array<int32_t>::Make(selections));
+Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget, Device& device) {
+  const int64_t selections = int64_t{rows} * shape.heads;
+  HGA_ASSIGN_OR_RETURN(groups_, DeviceArray<int32_t>::Make(device, selections * budget));
+  HGA_ASSIGN_OR_RETURN(counts_, DeviceArray<int32_t>::Make(device, selections));
   HGA_ASSIGN_OR_RETURN(
-      tail_,
-      Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
+      tail_, DeviceArray<float>::Make(device, selections * TailLayout::Width(shape.head_dim)));
   return OkStatus();
 }
 
@@ -45,7 +44,7 @@ PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shap
 
 Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
                                                   const HeadShape& shape, double rope_theta,
-                                                  const KvHistory& history,
+                                                  const KvHistory& history, Device& device,
                                                   int64_t summary_budget) {
   SequenceAttention a;
   a.config_ = config;
@@ -62,7 +61,7 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
     const RoutingConfig& rule = config.RuleOf(layer);
     const bool paged = summary_budget >= 0 && rule.chunk_beam > 0;
     HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
-                         LayerSummaries::Make(rule, shape, history.capacity(), paged));
+                         LayerSummaries::Make(rule, shape, history.capacity(), paged, device));
     a.summaries_.push_back(std::move(summaries));
   }
   a.summary_budget_ = summary_budget;
@@ -77,7 +76,6 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
 }
 
 void SequenceAttention::ReserveFor(int64_t capacity) {
-  chunk_cells_.resize(static_cast<size_t>(shape_.kv_heads * spec::kCellsPerChunk));
   int64_t groups = 0;
   for (int layer = 0; layer < static_cast<int>(last_.size()); ++layer) {
     if (config_.KindOf(layer) != LayerKind::kRouted) continue;
@@ -97,17 +95,13 @@ void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int
   const RoutingConfig& rule = config_.RuleOf(layer);
   if (config_.KindOf(layer) != LayerKind::kRouted || !spec::NeedsSummaries(rule)) return;
   for (int64_t chunk = old_length / kChunk; chunk < length / kChunk; ++chunk) {
-    for (int head = 0; head < shape_.kv_heads; ++head) {
-      std::copy_n(
-          history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
-          spec::kCellsPerChunk, chunk_cells_.data() + head * spec::kCellsPerChunk);
-    }
     SummariseParams p;
     p.shape = shape_;
     p.rule = &rule;
     p.rope_theta = rope_theta_;
     p.chunk = chunk;
-    p.cells = chunk_cells_.data();
+    p.cells = history.cells(layer) + chunk * spec::kCellsPerChunk;
+    p.cell_stride = history.cell_stride();
     p.out = summaries_[static_cast<size_t>(layer)].view();
     ops.Summarise(p);
     if (pager_ != nullptr) pager_->Closed(layer, chunk);
@@ -148,6 +142,10 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
       p.tail = rule.tail ? scratch.tail() : nullptr;
       HGA_RETURN_IF_ERROR(Route(ops, scratch, history, p, layer));
       HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
+      if (!ops.device().host_memory()) {
+        CountUnseen(p);
+        return OkStatus();
+      }
       CountRouted(p);
       if (queries == 1) Remember(p, layer);
       return OkStatus();
@@ -159,8 +157,9 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
 Status SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
                                 const AttendRoutedParams& attend, int layer) {
   if (!spec::NeedsSummaries(*attend.rule)) {
-    std::memset(attend.plan.counts, 0,
-                sizeof(int32_t) * static_cast<size_t>(attend.queries * attend.plan.selectors));
+    ops.stream().Fill(
+        attend.plan.counts, 0,
+        int64_t{attend.queries} * attend.plan.selectors * static_cast<int64_t>(sizeof(int32_t)));
     return OkStatus();
   }
   RouteParams r;
@@ -188,7 +187,7 @@ Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const Attentio
     }
   }
   HGA_ASSIGN_OR_RETURN(SequenceAttention next,
-                       Make(config, shape_, rope_theta_, history, summary_budget_));
+                       Make(config, shape_, rope_theta_, history, ops.device(), summary_budget_));
   std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
@@ -248,6 +247,7 @@ void SequenceAttention::CountRouted(const AttendRoutedParams& p) {
   const int64_t windows = last + 1 - first_range.size();
   AttentionStats::Sums sums;
   double share = 0;  // of the context at the span's end, summed over KV heads
+  double bytes = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     marks_.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
@@ -272,9 +272,19 @@ void SequenceAttention::CountRouted(const AttendRoutedParams& p) {
     }
     const int64_t fetched = windows + distinct * rule.group;
     share += static_cast<double>(fetched) / static_cast<double>(last + 1);
-    stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
+    bytes += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
   }
   sums.fetched = sums.context * share / shape_.kv_heads;
+  AddRouted(p, sums, bytes);
+}
+
+// Adds a routed span's sums, what it read of K/V, and its scan of the summaries.
+void SequenceAttention::AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums,
+                                  double kv_bytes) {
+  const RoutingConfig& rule = *p.rule;
+  const auto range =
+      spec::CandidateRange(p.first_position + p.queries - 1, rule.sink_chunks, rule.local_chunks);
+  stats_.bytes_read += kv_bytes;
   stats_.flops += 4.0 * sums.visible * shape_.queries_per_kv() * shape_.head_dim;
   if (spec::NeedsSummaries(rule)) {
     const double means = 1.0 / rule.key_span + (rule.tail ? 1.0 / rule.value_span : 0.0);
@@ -288,6 +298,34 @@ void SequenceAttention::CountRouted(const AttendRoutedParams& p) {
     to->visible += sums.visible;
     to->fetched += sums.fetched;
   }
+}
+
+// As CountRouted, from sizes alone: how many groups a plan opens is known without it.
+void SequenceAttention::CountUnseen(const AttendRoutedParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int per_head = p.plan.selectors / shape_.kv_heads;
+  const int64_t last = p.first_position + p.queries - 1;
+  const auto first_range =
+      spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
+  const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
+  AttentionStats::Sums sums;
+  int64_t distinct = 0;
+  for (int i = 0; i < p.queries; ++i) {
+    const auto own =
+        spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
+    const int64_t kept = spec::BeamChunks(own.size() / kChunk, rule.chunk_beam, rule.beam_share);
+    const int64_t opened = std::min<int64_t>(rule.groups_budget, kept * spec::GroupsPerChunk(rule));
+    const double context = static_cast<double>(p.first_position + i + 1);
+    distinct = std::min(distinct + opened * per_head, range.size() / rule.group);
+    sums.context += context * shape_.kv_heads;
+    sums.visible +=
+        (context - static_cast<double>(own.size()) + static_cast<double>(opened * rule.group)) *
+        shape_.kv_heads;
+  }
+  const int64_t fetched = std::min(last + 1, last + 1 - first_range.size() + distinct * rule.group);
+  sums.fetched = sums.context * static_cast<double>(fetched) / static_cast<double>(last + 1);
+  AddRouted(p, sums,
+            static_cast<double>(BytesOfTokens(fetched, shape_.head_dim)) * shape_.kv_heads);
 }
 
 void SequenceAttention::Remember(const AttendRoutedParams& p, int layer) {

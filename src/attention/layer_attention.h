@@ -22,23 +22,24 @@ namespace hga {
 class AttentionScratch {
  public:
   // For spans of `rows` queries, selecting at most `budget` groups.
-  Status Prepare(const HeadShape& shape, int rows, int budget);
+  Status Prepare(const HeadShape& shape, int rows, int budget, Device& device);
   PlanView Plan(const RoutingConfig& rule, const HeadShape& shape) const;
   float* tail() const { return tail_.data(); }
 
  private:
-  Array<int32_t> groups_;
-  Array<int32_t> counts_;
-  Array<float> tail_;
+  DeviceArray<int32_t> groups_;
+  DeviceArray<int32_t> counts_;
+  DeviceArray<float> tail_;
 };
 
 // The rules of one sequence applied to its history. Move-only.
 class SequenceAttention {
  public:
-  // `config` must be valid for `history`'s layers. With a `summary_budget` (bytes; -1: none) the
-  // group level of layers with a beam goes to the history's disk beyond it.
+  // `config` must be valid for `history`'s layers; `device` is the one whose ops are used later.
+  // With a `summary_budget` (bytes; -1: none) the group level of layers with a beam goes to the
+  // history's disk beyond it.
   static Result<SequenceAttention> Make(const AttentionConfig& config, const HeadShape& shape,
-                                        double rope_theta, const KvHistory& history,
+                                        double rope_theta, const KvHistory& history, Device& device,
                                         int64_t summary_budget = -1);
   const AttentionConfig& config() const { return config_; }
 
@@ -60,6 +61,8 @@ class SequenceAttention {
   // the old rules stay.
   Status SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config, int64_t length);
 
+  // On a GPU plans stay there: LastPlan is empty, and a span's fetched tokens are counted as if its
+  // queries shared none.
   const AttentionStats& stats() const { return stats_; }
   void ResetStats() { stats_ = {}; }
   void CountQueries(int queries) { stats_.queries += queries; }
@@ -81,6 +84,8 @@ class SequenceAttention {
   Status RebuildChunks(Ops& ops, KvHistory& history, int layer, int64_t first, int64_t end);
   void PrefetchNext(KvHistory& history, int layer);
   void CountRouted(const AttendRoutedParams& p);
+  void CountUnseen(const AttendRoutedParams& p);
+  void AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums, double kv_bytes);
   void CountFixed(int layer, int64_t first_position, int queries);
   void Remember(const AttendRoutedParams& p, int layer);
 
@@ -96,8 +101,7 @@ class SequenceAttention {
   std::unique_ptr<std::array<CellFetch, 3>> fetches_;
   AttentionStats stats_;
   // Reused by every span, so that none allocates.
-  std::vector<const Bf16*> chunk_cells_;  // [kv_heads][8]
-  std::vector<uint8_t> marks_;            // groups, for counting distinct ones
+  std::vector<uint8_t> marks_;  // groups, for counting distinct ones
 };
 
 }  // namespace hga

@@ -69,14 +69,18 @@ SummaryView Cut(Cutter* cutter, const RoutingConfig& rule, const HeadShape& shap
 }  // namespace
 
 Result<LayerSummaries> LayerSummaries::Make(const RoutingConfig& rule, const HeadShape& shape,
-                                            int64_t capacity, bool paged) {
+                                            int64_t capacity, bool paged, Device& device) {
   LayerSummaries s;
   if (!spec::NeedsSummaries(rule)) return s;
   Cutter measure(nullptr);
   Cut(&measure, rule, shape, capacity, paged);
-  HGA_ASSIGN_OR_RETURN(s.memory_,
-                       Array<uint8_t>::Make(static_cast<size_t>(measure.bytes()), !paged));
-  Cutter cutter(s.memory_.data());
+  if (device.host_memory()) {
+    HGA_ASSIGN_OR_RETURN(s.memory_,
+                         Array<uint8_t>::Make(static_cast<size_t>(measure.bytes()), !paged));
+  } else {
+    HGA_ASSIGN_OR_RETURN(s.device_memory_, DeviceArray<uint8_t>::Make(device, measure.bytes()));
+  }
+  Cutter cutter(device.host_memory() ? s.memory_.data() : s.device_memory_.data());
   s.view_ = Cut(&cutter, rule, shape, capacity, paged);
   s.paged_ = paged;
   s.key_bytes_ = KeyBytesPerChunk(rule, shape.head_dim);

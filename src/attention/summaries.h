@@ -12,13 +12,13 @@
 
 namespace hga {
 
-// Move-only. Room for `capacity` tokens, taken as chunks close.
+// Move-only. Room for `capacity` tokens on a device; on the CPU it is taken as chunks close.
 class LayerSummaries {
  public:
   // With `paged` key means and value means of the group level begin and end at pages of 4 KiB per
   // KV head, so that pages of them can go and come (SummaryPager).
   static Result<LayerSummaries> Make(const RoutingConfig& rule, const HeadShape& shape,
-                                     int64_t capacity, bool paged);
+                                     int64_t capacity, bool paged, Device& device);
   const SummaryView& view() const { return view_; }
   static int64_t BytesPerToken(const RoutingConfig& rule, const HeadShape& shape);
   // Bytes of what can be paged of one chunk and KV head: key means and value means.
@@ -42,6 +42,7 @@ class LayerSummaries {
  private:
   SummaryView view_;
   Array<uint8_t> memory_;
+  DeviceArray<uint8_t> device_memory_;  // instead, on a GPU
   bool paged_ = false;
   int64_t key_bytes_ = 0, value_bytes_ = 0;
 };

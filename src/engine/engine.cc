@@ -7,6 +7,9 @@
 #include "backend/registry.h"
 #include "base/check.h"
 #include "cpu/cpu_backend.h"
+#if HGA_WITH_CUDA
+#include "cuda/cuda_backend.h"
+#endif
 #include "engine/engine_impl.h"
 #include "model/model_info.h"
 
@@ -23,7 +26,13 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   }
   BackendRegistry registry;
   registry.Add("cpu", OpenCpu);
-  return registry.Open("cpu", {options.threads, options.isa});
+#if HGA_WITH_CUDA
+  for (int i = 0; i < CudaDeviceCount(); ++i) {
+    registry.Add(fmt::format("cuda:{}", i),
+                 [i](const BackendOptions& o) { return OpenCuda(i, o); });
+  }
+#endif
+  return registry.Open(options.device, {options.threads, options.isa, options.device_memory});
 }
 
 // Done before weights are read, so that a directory that is of no use is known at once.
@@ -90,7 +99,7 @@ std::string EngineImpl::isa() const {
 
 Status EngineImpl::Prepare() {
   parts_.reserve(static_cast<size_t>(span_));
-  return transformer_.Prepare(span_);
+  return transformer_.Prepare(span_, ops_->device());
 }
 
 int LargestBudget(const AttentionConfig& config, int layers) {
@@ -105,7 +114,7 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
   const ModelConfig& c = transformer_.config();
   const int budget = LargestBudget(attention, c.layers);
   if (budget > prepared_budget_) {
-    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget));
+    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget, ops_->device()));
     prepared_budget_ = budget;
   }
   if (capacity <= prepared_context_) return OkStatus();
@@ -136,10 +145,11 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   const HeadShape heads = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
-                       space_->NewHistory(attention, heads, capacity, span_));
+                       space_->NewHistory(attention, heads, capacity, span_, ops_->device()));
   HGA_ASSIGN_OR_RETURN(
       SequenceAttention rules,
       SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *history,
+                              ops_->device(),
                               space_->SummaryBudget(attention, heads, capacity, span_)));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));

@@ -109,6 +109,9 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
                                                           const AttentionConfig& attention,
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
+  if (!ops_->device().host_memory()) {
+    return Unsupported(fmt::format("{}: no sessions on a GPU", ops_->device().name()));
+  }
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   HGA_ASSIGN_OR_RETURN(const SessionIdentity identity, Identity());
   const HeadShape heads = transformer_.head_shape();
@@ -117,6 +120,7 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
   HGA_ASSIGN_OR_RETURN(
       SequenceAttention rules,
       SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *session.history,
+                              ops_->device(),
                               space_->SummaryBudget(attention, heads, capacity, span_)));
   auto sequence =
       std::make_unique<SequenceImpl>(this, std::move(session.history), std::move(rules));

@@ -386,7 +386,7 @@ TEST_P(RouteConformance, LaterTokensDoNotMatter) {
   });
 }
 
-HGA_EVERY_ISA(RouteConformance);
+HGA_EVERY_BACKEND(RouteConformance);
 
 }  // namespace
 }  // namespace hga::conformance
