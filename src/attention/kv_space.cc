@@ -11,6 +11,7 @@
 #include "attention/cell_needs.h"
 #include "attention/summaries.h"
 #include "base/file.h"
+#include "base/kill_point.h"
 #include "spec/layout.h"
 #include "store/catalog.h"
 #include "store/io.h"
@@ -214,6 +215,7 @@ Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
       KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, tiered()),
                             tiers_.get(), Durability::kAll, session.durable->data_file(), span));
   session.history->SetGeneration(session.durable->next_generation());
+  KillPoint("resume.opened");
   // Without the K/V of its unfinished chunk the history ends before it.
   const bool whole = length % spec::kChunk == 0 || !state.tail.empty();
   HGA_RETURN_IF_ERROR(session.history->Restore(

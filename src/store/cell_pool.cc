@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/kill_point.h"
 
 namespace hga {
 
@@ -65,6 +66,7 @@ std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
     Unlist(slot);
     Empty(slot);
     ++evictions_;
+    KillPoint("pool.evicted");
   } else {
     return std::nullopt;
   }

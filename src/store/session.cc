@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/kill_point.h"
 #include "spec/layout.h"
 #include "store/index_file.h"
 #include "store/io_file.h"
@@ -125,6 +126,7 @@ Result<SessionFiles> SessionFiles::Create(IoBackend* io, const std::string& root
   HGA_ASSIGN_OR_RETURN(const IoFile lock, LockRoot(io, root));
   HGA_RETURN_IF_ERROR(RemoveLeftover(io, root, directory, name));
   HGA_RETURN_IF_ERROR(io->MakeDirectory(directory));
+  KillPoint("create.directory_made");
   const auto create = [&](std::string_view file) {
     return IoFile::Open(io, Joined(directory, file), OpenMode::kCreate);
   };
@@ -136,6 +138,7 @@ Result<SessionFiles> SessionFiles::Create(IoBackend* io, const std::string& root
   for (const IoFile* file : {&records, &index, &first, &second}) {
     HGA_RETURN_IF_ERROR(file->Sync());
   }
+  KillPoint("create.files_synced");
   HGA_RETURN_IF_ERROR(io->SyncDirectory(directory));
   HGA_RETURN_IF_ERROR(io->SyncDirectory(root));
   ManifestHead head;
@@ -236,8 +239,11 @@ Status SessionFiles::Impl::WriteRecordsIndex(const RecordTable& table, int64_t f
   if (first == end) return OkStatus();
   std::vector<uint64_t> sums;
   HGA_RETURN_IF_ERROR(WriteIndex(index, identity, table, first, end, &sums));
+  KillPoint("checkpoint.index_written");
   HGA_RETURN_IF_ERROR(Sync(records));
+  KillPoint("checkpoint.records_synced");
   HGA_RETURN_IF_ERROR(Sync(index));
+  KillPoint("checkpoint.index_synced");
   for (int64_t chunk = first; chunk < end; ++chunk) {
     next->chunks[static_cast<size_t>(chunk)].records = sums[static_cast<size_t>(chunk - first)];
   }
@@ -264,7 +270,9 @@ Status SessionFiles::Checkpoint(const SessionState& state, const RecordTable& ta
   HGA_RETURN_IF_ERROR(impl.WriteRecordsIndex(table, first_chunk, end_chunk, &next));
   const IoFile& slot = impl.slots[SlotOf(next.generation)];
   HGA_RETURN_IF_ERROR(slot.Write(0, EncodeManifest(next, state)));
+  KillPoint("checkpoint.manifest_written");
   HGA_RETURN_IF_ERROR(impl.Sync(slot));
+  KillPoint("checkpoint.manifest_synced");
   impl.head = std::move(next);
   impl.length = length;
   return OkStatus();
