@@ -20,7 +20,8 @@ foreach(kind unit conformance golden fault e2e tidy)
 endforeach()
 
 # Small programs that Python tests drive, in the build folder's tests/.
-file(GLOB drivers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_driver.cc)
+file(GLOB drivers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/e2e/*_driver.cc
+     ${CMAKE_SOURCE_DIR}/tests/fault/*_driver.cc)
 foreach(driver ${drivers})
   get_filename_component(name ${driver} NAME_WE)
   add_executable(${name} ${driver})

@@ -35,6 +35,9 @@ _hga() {
     --scope) mapfile -t COMPREPLY < <(compgen -W "kv_head query_head" -- "$word"); return ;;
     --summary-dtype) mapfile -t COMPREPLY < <(compgen -W "fp8 bf16" -- "$word"); return ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W "none text json json:" -- "$word"); return ;;
+    --kv-io) mapfile -t COMPREPLY < <(compgen -W "auto io_uring threads" -- "$word"); return ;;
+    --tier) mapfile -t COMPREPLY < <(compgen -W "memory disk memory,disk" -- "$word"); return ;;
+    --kv-dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
     --load-format) mapfile -t COMPREPLY < <(compgen -W "auto dummy" -- "$word"); return ;;
     -m | --model) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
   esac

@@ -129,7 +129,9 @@ struct KvStats {
   int64_t evictions = 0;
   int64_t disk_bytes = 0;                   // of record files now
   double read_p50_us = 0, read_p99_us = 0;  // of a transfer; upper ends of power-of-two buckets
-  std::string error;                        // why records can't be written now; empty when they can
+  // Those buckets: element i counts the reads that took [2^i, 2^(i+1)) microseconds.
+  std::array<int64_t, 32> read_latency = {};
+  std::string error;  // why records can't be written now; empty when they can
 };
 
 // What an application keeps with a session, opaque to the engine.
@@ -225,6 +227,8 @@ class Engine {
                                                         const AttentionConfig& attention,
                                                         int64_t capacity) = 0;
   virtual KvStats kv_stats() const = 0;
+  // Whatever can be read again leaves memory, for measurements of a cold start.
+  virtual void EvictAll() = 0;
   // One pass over at most span() tokens in all. Synchronous. Either every item's tokens are
   // appended or (on error) none. Token ids outside the vocabulary: kInvalidArgument.
   virtual Status Forward(std::span<const BatchItem> items) = 0;
@@ -275,17 +279,33 @@ Result<std::vector<DeviceInfo>> ListDevices();
 // Sessions below a directory, without a model. Verify compares every record with its checksums;
 // its result is a sentence, kDataLoss when anything is damaged.
 Result<std::vector<SessionInfo>> ListSessions(const std::string& directory);
+Result<SessionInfo> FindSession(const std::string& directory, const std::string& name);
 Result<std::string> VerifySession(const std::string& directory, const std::string& name,
                                   const std::function<bool(int64_t, int64_t)>& progress);
 Status DeleteSession(const std::string& directory, const std::string& name);
 // Removes damaged sessions and then the oldest until all take at most `quota` bytes; those removed.
 Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota);
 
+// What the disk under a directory gives, measured on a temporary file of 256 MiB.
+struct DiskLimits {
+  std::string io;           // back end
+  std::string file_system;  // "ext4", "xfs", ...
+  bool direct = false;      // the page cache is passed by; else the figures are those of the cache
+  int depth = 0;            // random reads in flight
+  double random_reads_per_second = 0;  // of 4 KiB, `depth` of them at a time
+  double random_read_us = 0;           // median of 4 KiB, one at a time
+  double read_bytes_per_second = 0;    // 1 MiB, one behind the other
+  double write_bytes_per_second = 0;
+};
+// Takes about four times `seconds`. `io` as KvOptions::io. The directory must exist.
+Result<DiskLimits> MeasureDisk(const std::string& directory, const std::string& io, double seconds);
+
 // Reads config.json and all headers, no weights.
 Result<ModelInfo> ReadModelInfo(const std::string& directory);
-// The plan without loading anything.
+// The plan without loading anything. A session has the records of every layer on disk.
 Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
-                              const KvOptions& kv, int64_t context, int span, int threads);
+                              const KvOptions& kv, bool session, int64_t context, int span,
+                              int threads);
 // A directory as it is; or a Hugging Face id looked up offline in the local cache
 // (HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub). kNotFound says the
 // `hf download` line to run. `revision` "" means "main".

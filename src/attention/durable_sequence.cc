@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/kill_point.h"
 #include "spec/layout.h"
 
 namespace hga {
@@ -101,6 +102,7 @@ void DurableSequence::Extend(int64_t tokens, const std::string& rule) {
 Status DurableSequence::Checkpoint(std::span<const int32_t> tokens, const SessionNote& note,
                                    KvHistory* history) {
   HGA_RETURN_IF_ERROR(history->Save());
+  KillPoint("checkpoint.records_written");
   const int64_t closed = history->length() / spec::kChunk;
   SessionState state;
   state.tokens.assign(tokens.begin(), tokens.end());

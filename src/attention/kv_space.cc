@@ -11,6 +11,7 @@
 #include "attention/cell_needs.h"
 #include "attention/summaries.h"
 #include "base/file.h"
+#include "base/kill_point.h"
 #include "spec/layout.h"
 #include "store/catalog.h"
 #include "store/io.h"
@@ -19,14 +20,6 @@ namespace hga {
 namespace {
 
 constexpr int kIoDepth = 256;
-
-Result<IoChoice> ChoiceOf(const std::string& name) {
-  if (name == "auto") return IoChoice::kAuto;
-  if (name == "io_uring") return IoChoice::kUring;
-  if (name == "threads") return IoChoice::kThreads;
-  return InvalidArgument(
-      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
-}
 
 Status CheckKvOptions(const KvOptions& kv) {
   for (const int64_t bytes : {kv.host_bytes, kv.device_bytes, kv.disk_bytes}) {
@@ -89,6 +82,15 @@ void SpillSummaries(const AttentionConfig& rules, const HeadShape& heads, int la
 
 }  // namespace
 
+Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
+                                               std::string* note) {
+  if (name == "auto") return OpenIo(IoChoice::kAuto, depth, note);
+  if (name == "io_uring") return OpenIo(IoChoice::kUring, depth, note);
+  if (name == "threads") return OpenIo(IoChoice::kThreads, depth, note);
+  return InvalidArgument(
+      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
+}
+
 Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
                                                const HistoryShape& shape) {
   HGA_RETURN_IF_ERROR(CheckKvOptions(options));
@@ -108,8 +110,8 @@ Result<std::unique_ptr<KvSpace>> KvSpace::OpenOn(std::unique_ptr<IoBackend> io,
 }
 
 Status KvSpace::OpenDisk() {
-  HGA_ASSIGN_OR_RETURN(const IoChoice choice, ChoiceOf(options_.io));
-  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io, OpenIo(choice, kIoDepth, &io_note_));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io,
+                       OpenNamedIo(options_.io, kIoDepth, &io_note_));
   HGA_RETURN_IF_ERROR(io->MakeDirectory(options_.directory));
   HGA_ASSIGN_OR_RETURN(const FileSystemFacts facts, FactsOf(options_.directory));
   if (facts.in_memory && !options_.allow_ram_directory) {
@@ -141,7 +143,7 @@ MemoryPlan KvSpace::PlanFor(const AttentionConfig& rules, const HeadShape& heads
                             int span) const {
   MemoryPlan plan;
   plan.context = capacity;
-  PlanKv(rules, heads, shape_.layers, options_, span, &plan);
+  PlanKv(rules, heads, shape_.layers, options_, false, span, &plan);
   return plan;
 }
 
@@ -213,6 +215,7 @@ Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
       KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, tiered()),
                             tiers_.get(), Durability::kAll, session.durable->data_file(), span));
   session.history->SetGeneration(session.durable->next_generation());
+  KillPoint("resume.opened");
   // Without the K/V of its unfinished chunk the history ends before it.
   const bool whole = length % spec::kChunk == 0 || !state.tail.empty();
   HGA_RETURN_IF_ERROR(session.history->Restore(
@@ -224,6 +227,12 @@ Result<KvSpace::Session> KvSpace::OpenSession(const std::string& name,
 
 void KvSpace::Drain() {
   if (tiers_ != nullptr) tiers_->Drain();
+}
+
+void KvSpace::EvictAll() {
+  if (tiers_ == nullptr) return;
+  Drain();
+  tiers_->pool().EvictAll();
 }
 
 KvStats KvSpace::stats() const {
@@ -249,6 +258,7 @@ KvStats KvSpace::stats() const {
   out.slots_touched = tiers_->pool().touched();
   out.evictions = tiers_->pool().evictions();
   out.disk_bytes = tiers_->disk_used();
+  out.read_latency = io.read_latency;
   out.read_p50_us = LatencyQuantile(io, 0.5);
   out.read_p99_us = LatencyQuantile(io, 0.99);
   out.error = tier.write_error;
@@ -256,7 +266,7 @@ KvStats KvSpace::stats() const {
 }
 
 void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
-            const KvOptions& options, int span, MemoryPlan* plan) {
+            const KvOptions& options, bool session, int span, MemoryPlan* plan) {
   const HistoryShape shape{layers, heads.kv_heads, heads.head_dim};
   const bool tiered = options.host_bytes > 0;
   const int64_t chunks = spec::CeilDiv(plan->context, spec::kChunk);
@@ -283,10 +293,10 @@ void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
   }
   plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
   SpillSummaries(rules, heads, layers, options, plan);
-  if (!tiered) return;
-  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   plan->host_bytes = std::min(moving, options.host_bytes);
-  plan->disk_bytes += moving;
+  plan->disk_bytes += session ? plan->kv_bytes : moving;
+  if (!tiered && !session) return;
+  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   const TierOptions buffers;
   plan->staging_bytes =
       Transfers::StagingBytes(shape, buffers.single_buffers, buffers.whole_buffers);

@@ -13,6 +13,7 @@
 #include "hga/engine.h"
 #include "hga/status.h"
 #include "store/history.h"
+#include "store/io.h"
 #include "store/tiers.h"
 
 namespace hga {
@@ -52,6 +53,7 @@ class KvSpace {
                         int span) const;
   // Waits until nothing is under way on the disk.
   void Drain();
+  void EvictAll();
   KvStats stats() const;
   KvTiers* tiers() { return tiers_.get(); }  // null without a directory
 
@@ -74,7 +76,12 @@ class KvSpace {
 
 // The part of a MemoryPlan that is K/V and summaries, for plan->context tokens.
 void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
-            const KvOptions& options, int span, MemoryPlan* plan);
+            const KvOptions& options, bool session, int span, MemoryPlan* plan);
+
+// The back end of KvOptions::io for up to `depth` transfers; `note` as OpenIo. kInvalidArgument: an
+// unknown name.
+Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
+                                               std::string* note);
 
 // Bytes that record files may still take: by the quota and by the disk; 0: no directory.
 int64_t DiskFor(const KvOptions& options);

@@ -71,7 +71,23 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
     a.kept_.resize(static_cast<size_t>(shape.kv_heads) *
                    static_cast<size_t>(spec::CeilDiv(history.capacity(), kChunk)));
   }
+  a.ReserveFor(history.capacity());
   return a;
+}
+
+void SequenceAttention::ReserveFor(int64_t capacity) {
+  int64_t groups = 0;
+  for (int layer = 0; layer < static_cast<int>(last_.size()); ++layer) {
+    if (config_.KindOf(layer) != LayerKind::kRouted) continue;
+    const RoutingConfig& rule = config_.RuleOf(layer);
+    groups = std::max(groups, capacity / rule.group + 1);
+    const int selectors = spec::Selectors(rule, shape_.heads, shape_.kv_heads) / shape_.kv_heads;
+    LastPlanOf& last = last_[static_cast<size_t>(layer)];
+    last.groups.resize(static_cast<size_t>(shape_.kv_heads));
+    for (auto& head : last.groups)
+      head.reserve(static_cast<size_t>(selectors * rule.groups_budget));
+  }
+  marks_.reserve(static_cast<size_t>(groups));
 }
 
 void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int64_t old_length,
@@ -130,7 +146,7 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
         CountUnseen(p);
         return OkStatus();
       }
-      CountRouted(scratch, p);
+      CountRouted(p);
       if (queries == 1) Remember(p, layer);
       return OkStatus();
     }
@@ -220,7 +236,7 @@ void SequenceAttention::CountFixed(int layer, int64_t first_position, int querie
   if (kind != LayerKind::kDense) add(&stats_.routed);
 }
 
-void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p) {
+void SequenceAttention::CountRouted(const AttendRoutedParams& p) {
   const RoutingConfig& rule = *p.rule;
   const int per_head = p.plan.selectors / shape_.kv_heads;
   const int64_t last = p.first_position + p.queries - 1;
@@ -229,12 +245,11 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
   // Tokens of the span's windows together: everything but what lies before the first local window.
   const int64_t windows = last + 1 - first_range.size();
-  std::vector<uint8_t>& marks = scratch.marks();
   AttentionStats::Sums sums;
   double share = 0;  // of the context at the span's end, summed over KV heads
   double bytes = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
-    marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
+    marks_.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
     for (int i = 0; i < p.queries; ++i) {
       const auto own =
@@ -245,7 +260,7 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
         opened += p.plan.counts[at];
         for (int g = 0; g < p.plan.counts[at]; ++g) {
           const int32_t group = p.plan.groups[at * p.plan.budget + g];
-          uint8_t& mark = marks[static_cast<size_t>(group)];
+          uint8_t& mark = marks_[static_cast<size_t>(group)];
           if (mark == 0 && int64_t{group} * rule.group < first_range.end) ++distinct;
           mark = 1;
         }
@@ -317,7 +332,6 @@ void SequenceAttention::Remember(const AttendRoutedParams& p, int layer) {
   LastPlanOf& last = last_[static_cast<size_t>(layer)];
   const int per_head = p.plan.selectors / shape_.kv_heads;
   last.group = p.rule->group;
-  last.groups.resize(static_cast<size_t>(shape_.kv_heads));
   for (int head = 0; head < shape_.kv_heads; ++head) {
     std::vector<int32_t>& groups = last.groups[static_cast<size_t>(head)];
     groups.clear();

@@ -25,13 +25,11 @@ class AttentionScratch {
   Status Prepare(const HeadShape& shape, int rows, int budget, Device& device);
   PlanView Plan(const RoutingConfig& rule, const HeadShape& shape) const;
   float* tail() const { return tail_.data(); }
-  std::vector<uint8_t>& marks() { return marks_; }  // for counting distinct groups
 
  private:
   DeviceArray<int32_t> groups_;
   DeviceArray<int32_t> counts_;
   DeviceArray<float> tail_;
-  std::vector<uint8_t> marks_;
 };
 
 // The rules of one sequence applied to its history. Move-only.
@@ -75,6 +73,7 @@ class SequenceAttention {
     int group = 0;
     std::vector<std::vector<int32_t>> groups;  // [kv_heads], union over the head's selectors
   };
+  void ReserveFor(int64_t capacity);
   Status Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
                const AttendRoutedParams& attend, int layer);
   Status BringSummaries(Ops& ops, KvHistory& history, const RouteParams& route, int layer);
@@ -84,7 +83,7 @@ class SequenceAttention {
   Status RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length);
   Status RebuildChunks(Ops& ops, KvHistory& history, int layer, int64_t first, int64_t end);
   void PrefetchNext(KvHistory& history, int layer);
-  void CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p);
+  void CountRouted(const AttendRoutedParams& p);
   void CountUnseen(const AttendRoutedParams& p);
   void AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums, double kv_bytes);
   void CountFixed(int layer, int64_t first_position, int queries);
@@ -101,6 +100,8 @@ class SequenceAttention {
   // Of the piece being computed, of the one behind it, and what is read ahead.
   std::unique_ptr<std::array<CellFetch, 3>> fetches_;
   AttentionStats stats_;
+  // Reused by every span, so that none allocates.
+  std::vector<uint8_t> marks_;  // groups, for counting distinct ones
 };
 
 }  // namespace hga

@@ -29,6 +29,12 @@ Result<std::vector<SessionInfo>> ListSessions(const std::string& directory) {
   return sessions;
 }
 
+Result<SessionInfo> FindSession(const std::string& directory, const std::string& name) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  HGA_ASSIGN_OR_RETURN(const SessionEntry entry, Catalog(io.get(), directory).Find(name));
+  return InfoOfEntry(entry);
+}
+
 Result<std::string> VerifySession(const std::string& directory, const std::string& name,
                                   const std::function<bool(int64_t, int64_t)>& progress) {
   HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());

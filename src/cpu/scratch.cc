@@ -69,6 +69,7 @@ Status Scratch::Prepare(const OpsLimits& limits, int threads) {
                                int64_t{limits.rows} * std::max(1, limits.experts),
                            &experts_));
   HGA_RETURN_IF_ERROR(Make(2 * choices + 2 * limits.experts + 2, &routing_));
+  expert_jobs_.resize(2 * Size(limits.experts));
   // Dense attention of a few queries: a state per (query tile, KV head, partition).
   const int64_t partitions = CeilDiv(limits.context, spec::kPartitionTokens) + 1;
   const int64_t tile_rows = kDenseQueries * limits.shape.queries_per_kv();

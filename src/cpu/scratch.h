@@ -56,14 +56,16 @@ class Scratch {
   Array<float>& experts() { return experts_; }
   Array<float>& states() { return states_; }
   Array<int32_t>& routing() { return routing_; }
+  std::vector<LinearParams>& expert_jobs() { return expert_jobs_; }
 
  private:
   OpsLimits limits_;
   std::vector<ThreadScratch> threads_;
   std::vector<RouteWorkspace> workspaces_;
-  Array<float> experts_;    // rows through experts: gathered inputs, hidden, outputs
-  Array<float> states_;     // partial states of a few queries: [tasks][rows]{...}
-  Array<int32_t> routing_;  // expert choices
+  Array<float> experts_;                   // rows through experts: gathered inputs, hidden, outputs
+  Array<float> states_;                    // partial states of a few queries: [tasks][rows]{...}
+  Array<int32_t> routing_;                 // expert choices
+  std::vector<LinearParams> expert_jobs_;  // [2 x experts]
 };
 
 }  // namespace hga::cpu

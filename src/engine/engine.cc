@@ -35,12 +35,17 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   return registry.Open(options.device, {options.threads, options.isa, options.device_memory});
 }
 
+// Done before weights are read, so that a directory that is of no use is known at once.
+Result<std::unique_ptr<KvSpace>> OpenSpace(const ModelConfig& c, const EngineOptions& options) {
+  return KvSpace::Open(options.kv, {c.layers, c.kv_heads, c.head_dim});
+}
+
 Result<std::unique_ptr<Engine>> Finish(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer,
-                                       const EngineOptions& options, ModelConfig config,
+                                       int span, std::unique_ptr<KvSpace> space, ModelConfig config,
                                        ModelWeights weights, std::unique_ptr<Ops> ops) {
-  auto engine =
-      std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
-                                   Transformer(std::move(config), std::move(weights)), options);
+  auto engine = std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
+                                             Transformer(std::move(config), std::move(weights)),
+                                             std::move(space), span);
   HGA_RETURN_IF_ERROR(engine->Prepare());
   return std::unique_ptr<Engine>(std::move(engine));
 }
@@ -60,24 +65,26 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& directory,
   }
   HGA_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   HGA_RETURN_IF_ERROR(CheckTensors(config, checkpoint));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvSpace> space, OpenSpace(config, options));
   HGA_ASSIGN_OR_RETURN(
       ModelWeights weights,
       ModelWeights::Load(config, checkpoint, options.check_values, options.on_load));
-  return Finish(std::move(info), std::move(tokenizer), options, std::move(config),
-                std::move(weights), std::move(ops));
+  return Finish(std::move(info), std::move(tokenizer), options.span, std::move(space),
+                std::move(config), std::move(weights), std::move(ops));
 }
 
 Result<std::unique_ptr<Engine>> Engine::OpenDummy(const std::string& directory,
                                                   const EngineOptions& options, uint64_t seed) {
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, OpenBackend(options));
   HGA_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(directory));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvSpace> space, OpenSpace(config, options));
   HGA_ASSIGN_OR_RETURN(ModelWeights weights, ModelWeights::Random(config, seed));
   ModelInfo info = InfoOf(config);
   info.directory = directory;
   info.weight_format = config.fp8_block_rows > 0 ? "fp8-e4m3 128x128 (random)" : "bf16 (random)";
   info.weight_bytes = weights.bytes();
-  return Finish(std::move(info), nullptr, options, std::move(config), std::move(weights),
-                std::move(ops));
+  return Finish(std::move(info), nullptr, options.span, std::move(space), std::move(config),
+                std::move(weights), std::move(ops));
 }
 
 const Tokenizer& EngineImpl::tokenizer() const {
@@ -91,10 +98,8 @@ std::string EngineImpl::isa() const {
 }
 
 Status EngineImpl::Prepare() {
-  HGA_RETURN_IF_ERROR(transformer_.Prepare(span_, ops_->device()));
-  const ModelConfig& c = transformer_.config();
-  HGA_ASSIGN_OR_RETURN(space_, KvSpace::Open(kv_, {c.layers, c.kv_heads, c.head_dim}));
-  return OkStatus();
+  parts_.reserve(static_cast<size_t>(span_));
+  return transformer_.Prepare(span_, ops_->device());
 }
 
 int LargestBudget(const AttentionConfig& config, int layers) {

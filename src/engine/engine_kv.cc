@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/kill_point.h"
 #include "engine/engine_impl.h"
 #include "spec/layout.h"
 
@@ -166,7 +167,11 @@ Status EngineImpl::TakeCheckpoint(SequenceImpl& sequence, const SessionNote& not
 Status EngineImpl::PublishCut(SequenceImpl& sequence, std::span<const int32_t> next) {
   const bool must = sequence.durable_ != nullptr && !replaying_ &&
                     sequence.durable_->MustPublish(sequence.length(), next);
-  return must ? TakeCheckpoint(sequence, sequence.note_) : OkStatus();
+  if (!must) return OkStatus();
+  KillPoint("publish_cut.begun");
+  HGA_RETURN_IF_ERROR(TakeCheckpoint(sequence, sequence.note_));
+  KillPoint("publish_cut.ended");
+  return OkStatus();
 }
 
 KvStats EngineImpl::kv_stats() const {

@@ -65,6 +65,7 @@ class Maker {
 Status Transformer::Prepare(int rows, Device& device) {
   const int64_t n = rows, q = config_.q_width(), kv = config_.kv_width();
   const int64_t half = config_.head_dim / 2, pointers = n * config_.kv_heads;
+  head_jobs_.reserve(static_cast<size_t>(n));
   on_host_ = device.host_memory();
   Maker make(device);
   make(n * config_.hidden, &x_);
@@ -318,7 +319,7 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
 Status Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
   const WeightView& head = weights_.head();
   const int hidden = config_.hidden;
-  std::vector<LinearParams> jobs;
+  head_jobs_.clear();
   int64_t row = 0;
   for (const TransformerItem& item : items) {
     const int n = static_cast<int>(item.tokens.size());
@@ -328,7 +329,7 @@ Status Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
       float* h = h_.data() + first * hidden;
       NormRows(ops, x_.data() + first * hidden, weights_.final_norm(), wanted, h);
       if (on_host_) {
-        jobs.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
+        head_jobs_.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
       } else {
         HGA_RETURN_IF_ERROR(FetchLogits(ops, h, wanted, item.logits));
       }
@@ -336,7 +337,7 @@ Status Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
     }
     row += n;
   }
-  ops.Linear(jobs);
+  ops.Linear(head_jobs_);
   return OkStatus();
 }
 

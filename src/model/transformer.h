@@ -87,6 +87,7 @@ class Transformer {
   // some rows of logits.
   DeviceArray<float> sent_x_, sent_angles_, device_logits_, sent_logits_;
   DeviceArray<Bf16*> sent_rows_;
+  std::vector<LinearParams> head_jobs_;  // of Logits, at most one a row
   std::vector<double> inverse_frequency_;
   std::array<StageSum, static_cast<size_t>(Stage::kCount)> stages_{};
 };

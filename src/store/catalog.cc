@@ -175,6 +175,16 @@ Result<std::vector<SessionEntry>> Catalog::List() const {
   return entries;
 }
 
+Result<SessionEntry> Catalog::Find(const std::string& name) const {
+  HGA_RETURN_IF_ERROR(CheckSessionName(name));
+  const std::string base = SessionDirectoryName(name);
+  HGA_ASSIGN_OR_RETURN(const std::vector<std::string> names, Directories(io_, root_));
+  if (!std::ranges::binary_search(names, base)) {
+    return NotFound(fmt::format("{}: there is no session {}", Quoted(root_), Quoted(name)));
+  }
+  return Inspect(io_, root_, base);
+}
+
 Result<int64_t> Catalog::Usage() const {
   HGA_ASSIGN_OR_RETURN(const std::vector<std::string> names, Directories(io_, root_));
   int64_t bytes = 0;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/kill_point.h"
 
 namespace hga {
 
@@ -44,6 +45,13 @@ void CellPool::GiveMemoryBack() {
   fresh_ = 0;
 }
 
+void CellPool::EvictAll() {
+  while (oldest_ != kNoSlot) {
+    ++evictions_;
+    Free(oldest_);
+  }
+}
+
 std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
   SlotId slot = kNoSlot;
   if (taken_ < limit_ && first_free_ != kNoSlot) {
@@ -58,6 +66,7 @@ std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
     Unlist(slot);
     Empty(slot);
     ++evictions_;
+    KillPoint("pool.evicted");
   } else {
     return std::nullopt;
   }

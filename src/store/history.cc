@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/kill_point.h"
 #include "spec/layout.h"
 #include "spec/visibility.h"
 
@@ -202,6 +203,7 @@ Status KvHistory::Truncate(int64_t length) {
   if (tiers_ != nullptr) DrainWrites();
   CutTo(length);
   if (tiers_ == nullptr) return OkStatus();
+  KillPoint("truncate.cut");
   Status status = lost_chunk_ < 0 ? OkStatus() : LostStatus();
   if (status.ok() && inside) status = ReopenChunk(length / kChunk);
   if (status.ok()) return status;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/kill_point.h"
 #include "store/history.h"
 
 namespace hga {
@@ -149,6 +150,7 @@ void KvHistory::WriteRecord(int layer, int64_t chunk) {
   }
   ++writes_;
   tiers_->transfers().Start(transfer, file_, offset);
+  KillPoint("record.write_started");
 }
 
 // Closed chunks before the first that is lost: the bytes of those without a record are in memory.
@@ -210,7 +212,9 @@ void KvHistory::WriteEnded(const Transfer& transfer, int error) {
                     transfer.chunk, transfer.layer, std::strerror(error))));
     return;
   }
+  KillPoint("record.write_ended");
   write_error_ = OkStatus();
+  tiers_->stats().write_error.clear();
   records_.generation(transfer.chunk, transfer.layer) = transfer.generation;
   Layer& layer = at(transfer.layer);
   if (layer.policy.resident) return;
@@ -221,6 +225,7 @@ void KvHistory::WriteEnded(const Transfer& transfer, int error) {
 }
 
 void KvHistory::ReadEnded(const Transfer& transfer, int error) {
+  KillPoint("record.read_ended");
   CellPool& pool = tiers_->pool();
   TierStats& stats = tiers_->stats();
   const auto bytes = static_cast<size_t>(CellBytes(shape_));
@@ -290,6 +295,7 @@ Status KvHistory::Restore(RecordTable records, int64_t length,
     }
   }
   HGA_RETURN_IF_ERROR(RestoreResident());
+  KillPoint("resume.resident_read");
   if (length == length_) return OkStatus();
   HGA_RETURN_IF_ERROR(Reserve(length));
   const auto bytes = static_cast<size_t>(CellBytes(shape_));

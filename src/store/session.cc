@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/kill_point.h"
 #include "spec/layout.h"
 #include "store/index_file.h"
 #include "store/io_file.h"
@@ -51,13 +52,14 @@ std::string Parent(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// Whoever made a root that exists may not have come to making it durable.
 Status MakeRoot(IoBackend* io, const std::string& root) {
-  if (io->List(root).ok()) return OkStatus();
   HGA_RETURN_IF_ERROR(io->MakeDirectory(root));
   return io->SyncDirectory(Parent(root));
 }
 
-// Removes what an interrupted creation left; kInvalidArgument when there is a session.
+// Removes what an interrupted creation, first checkpoint or deletion left; kInvalidArgument when
+// there is a session.
 Status RemoveLeftover(IoBackend* io, const std::string& root, const std::string& directory,
                       const std::string& name) {
   const Result<std::vector<std::string>> names = io->List(directory);
@@ -67,12 +69,14 @@ Status RemoveLeftover(IoBackend* io, const std::string& root, const std::string&
     // Only to see that nobody is creating it at this moment.
     HGA_ASSIGN_OR_RETURN(const IoFile records, LockSession(io, directory));
   }
-  for (const std::string_view slot : kSlotNames) {
-    if (std::ranges::find(*names, slot) == names->end()) continue;
-    HGA_ASSIGN_OR_RETURN(const IoFile file, OpenInSession(io, directory, slot));
-    HGA_ASSIGN_OR_RETURN(const int64_t size, file.Size());
-    if (size == 0) continue;
-    return InvalidArgument(fmt::format("session {} exists: {}", Quoted(name), Quoted(directory)));
+  const bool both = std::ranges::all_of(kSlotNames, [&](std::string_view slot) {
+    return std::ranges::find(*names, slot) != names->end();
+  });
+  if (both) {
+    HGA_ASSIGN_OR_RETURN(const auto slots, OpenSlots(io, directory));
+    if (HasCheckpoint(slots)) {
+      return InvalidArgument(fmt::format("session {} exists: {}", Quoted(name), Quoted(directory)));
+    }
   }
   return RemoveSession(io, root, directory);
 }
@@ -122,6 +126,7 @@ Result<SessionFiles> SessionFiles::Create(IoBackend* io, const std::string& root
   HGA_ASSIGN_OR_RETURN(const IoFile lock, LockRoot(io, root));
   HGA_RETURN_IF_ERROR(RemoveLeftover(io, root, directory, name));
   HGA_RETURN_IF_ERROR(io->MakeDirectory(directory));
+  KillPoint("create.directory_made");
   const auto create = [&](std::string_view file) {
     return IoFile::Open(io, Joined(directory, file), OpenMode::kCreate);
   };
@@ -133,6 +138,7 @@ Result<SessionFiles> SessionFiles::Create(IoBackend* io, const std::string& root
   for (const IoFile* file : {&records, &index, &first, &second}) {
     HGA_RETURN_IF_ERROR(file->Sync());
   }
+  KillPoint("create.files_synced");
   HGA_RETURN_IF_ERROR(io->SyncDirectory(directory));
   HGA_RETURN_IF_ERROR(io->SyncDirectory(root));
   ManifestHead head;
@@ -233,8 +239,11 @@ Status SessionFiles::Impl::WriteRecordsIndex(const RecordTable& table, int64_t f
   if (first == end) return OkStatus();
   std::vector<uint64_t> sums;
   HGA_RETURN_IF_ERROR(WriteIndex(index, identity, table, first, end, &sums));
+  KillPoint("checkpoint.index_written");
   HGA_RETURN_IF_ERROR(Sync(records));
+  KillPoint("checkpoint.records_synced");
   HGA_RETURN_IF_ERROR(Sync(index));
+  KillPoint("checkpoint.index_synced");
   for (int64_t chunk = first; chunk < end; ++chunk) {
     next->chunks[static_cast<size_t>(chunk)].records = sums[static_cast<size_t>(chunk - first)];
   }
@@ -261,7 +270,9 @@ Status SessionFiles::Checkpoint(const SessionState& state, const RecordTable& ta
   HGA_RETURN_IF_ERROR(impl.WriteRecordsIndex(table, first_chunk, end_chunk, &next));
   const IoFile& slot = impl.slots[SlotOf(next.generation)];
   HGA_RETURN_IF_ERROR(slot.Write(0, EncodeManifest(next, state)));
+  KillPoint("checkpoint.manifest_written");
   HGA_RETURN_IF_ERROR(impl.Sync(slot));
+  KillPoint("checkpoint.manifest_synced");
   impl.head = std::move(next);
   impl.length = length;
   return OkStatus();

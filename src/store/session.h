@@ -34,7 +34,8 @@ class SessionFiles {
  public:
   // Makes the directory (and `root`) and empty files, all durable, and takes the lock. There is
   // no session to open until the first Checkpoint. kInvalidArgument: a bad name or shape, or a
-  // session of that name exists; what a crash during an earlier creation left is replaced.
+  // session of that name exists; what a crash during its creation, first
+  // checkpoint or deletion left is replaced.
   // `store_id`: RandomStoreId(), or a fixed one where runs must be repeatable.
   static Result<SessionFiles> Create(IoBackend* io, const std::string& root,
                                      const std::string& name, const SessionIdentity& identity,

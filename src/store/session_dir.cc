@@ -132,9 +132,8 @@ Status RemoveSession(IoBackend* io, const std::string& root, const std::string& 
     Status status = io->RemoveFile(Joined(directory, name));
     return status.code() == StatusCode::kNotFound ? OkStatus() : status;
   };
+  // A session that lacks any of them is no session any more, whatever a power cut leaves.
   for (const std::string_view name : kSlotNames) HGA_RETURN_IF_ERROR(remove(name));
-  // Without manifests it is no session any more, whatever else a crash leaves.
-  HGA_RETURN_IF_ERROR(io->SyncDirectory(directory));
   HGA_RETURN_IF_ERROR(remove(kIndexName));
   HGA_RETURN_IF_ERROR(remove(kRecordsName));
   HGA_RETURN_IF_ERROR(io->RemoveDirectory(directory));
@@ -163,6 +162,14 @@ Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots) {
   std::string problem = OtherSlotProblem(read[second ? 0 : 1], newest.header.generation);
   if (!problem.empty()) problem = Quoted(slots[second ? 0 : 1].path()) + ": " + problem;
   return NewestManifest{newest.header, std::move(newest.manifest), std::move(problem)};
+}
+
+bool HasCheckpoint(const std::array<IoFile, 2>& slots) {
+  constexpr size_t kFirst = SlotOf(1), kSecond = SlotOf(2);
+  if (ReadSlot(slots[kSecond], kSecond).status().code() != StatusCode::kNotFound) return true;
+  const StatusCode first = ReadSlot(slots[kFirst], kFirst).status().code();
+  // Read, and not a manifest; one that can't be read now may be good.
+  return first != StatusCode::kNotFound && first != StatusCode::kDataLoss;
 }
 
 Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,

@@ -37,8 +37,7 @@ Result<std::array<IoFile, 2>> OpenSlots(IoBackend* io, const std::string& direct
 Result<IoFile> LockSession(IoBackend* io, const std::string& directory);
 // The same, for those who don't hold the root's lock.
 Result<IoFile> EnterSession(IoBackend* io, const std::string& root, const std::string& directory);
-// Removes what a session consists of, manifests first. The root's lock is held and nobody uses the
-// session.
+// Removes what a session consists of. The root's lock is held and nobody uses the session.
 Status RemoveSession(IoBackend* io, const std::string& root, const std::string& directory);
 
 struct NewestManifest {
@@ -50,13 +49,16 @@ struct NewestManifest {
 // The newest sound manifest, without its tail. kDataLoss: neither slot has one, with both reasons.
 // kInvalidArgument: one has another format version. kResourceExhausted: no memory to read it.
 Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots);
+// Whether a checkpoint may have been acknowledged: not if the first one was torn and there is no
+// second.
+bool HasCheckpoint(const std::array<IoFile, 2>& slots);
 // The tail of a manifest; empty when it has none. kDataLoss when it is damaged.
 Result<std::vector<std::byte>> ReadTail(const std::array<IoFile, 2>& slots,
                                         const ManifestHeader& header);
 // Writes a manifest that was read over itself, the same bytes, so that a sync reaches them.
 Status RewriteSlot(const IoFile& slot, const ManifestHeader& header);
 // The slot that a manifest is written to.
-inline size_t SlotOf(uint64_t generation) { return generation % 2; }
+constexpr size_t SlotOf(uint64_t generation) { return generation % 2; }
 
 }  // namespace hga
 

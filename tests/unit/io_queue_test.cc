@@ -241,6 +241,19 @@ TEST_P(IoQueueTest, ACompletionToldTwiceCountsOnce) {
   EXPECT_EQ(queue.stats().reads, 100);
 }
 
+// The small files of a session have a queue for each read or write.
+TEST_P(IoQueueTest, ACompletionToldTwiceDoesNotCountForTheNextQueue) {
+  Prepare(12);
+  Set(FaultKind::kDuplicated, 0, true);
+  IoMemory memory(kUnit);
+  for (int64_t unit = 0; unit < 100; ++unit) {
+    std::ranges::fill(memory.all(), std::byte{0});
+    IoQueue queue(faulty_.get());
+    ASSERT_EQ(Ended(&queue, Read(&queue, unit, memory.all())), 0);
+    ASSERT_TRUE(HasPattern(memory.all(), unit * kUnit, 12)) << unit;
+  }
+}
+
 TEST_P(IoQueueTest, AnEarlierAttemptsCompletionDoesNotEndTheNextOne) {
   Prepare(6);
   // Every attempt is told twice; the second copy of a short one comes while the rest is under way.

@@ -246,6 +246,31 @@ TEST_F(PowerCutTest, AManifestThatOnlyMemoryHoldsIsWrittenAgain) {
   }
 }
 
+// A session is there with all of its records, or it is no session any more.
+TEST_F(PowerCutTest, ADeletedSessionDoesNotComeBackInPieces) {
+  rigs::SimDisk disk(rigs::SimOptions{.seed = 5});
+  Moments moments;
+  ASSERT_TRUE(RunSteps(
+                  &disk, [&] { return disk.events(); }, &moments)
+                  .ok());
+  const size_t first = disk.events();
+  const Status status = Catalog(&disk, kRoot).Delete("s");
+  ASSERT_TRUE(status.ok()) << status.message();
+  for (size_t event = first; event <= disk.events(); ++event) {
+    for (int which = -1; which < disk.Pending(event); ++which) {
+      const auto keep = which < 0 ? rigs::CrashKeep::kNone : rigs::CrashKeep::kOne;
+      const auto image = disk.CrashImage(event, {keep, which, event, 0});
+      const Result<OpenedSession> opened =
+          SessionFiles::Open(image.get(), kRoot, "s", MakeIdentity());
+      if (event == disk.events()) {
+        EXPECT_EQ(opened.status().code(), StatusCode::kNotFound) << opened.status().message();
+      }
+      if (!opened.ok()) continue;
+      EXPECT_EQ(WrongRecords(image.get(), *opened, std::size(kSteps) - 1), 0) << event;
+    }
+  }
+}
+
 TEST(FailingSync, TheObjectTakesNoFurtherCheckpoint) {
   rigs::SimDisk disk(rigs::SimOptions{});
   Result<Writer> writer = StartSession(&disk, kRoot, "s", 1);

@@ -339,6 +339,26 @@ TEST_P(SessionTest, IsCreatedOnceAndLeftoversAreReplaced) {
   EXPECT_EQ(Open("s")->state, MakeState(100, 1));
 }
 
+TEST_P(SessionTest, ATornFirstCheckpointIsReplacedAndADamagedLaterOneIsNot) {
+  Make({100});
+  Poke(io(), Path("manifest.1"), 0, std::vector<std::byte>(kIoAlignment, std::byte{7}));
+  EXPECT_EQ(Open("s").status().code(), StatusCode::kDataLoss);
+  Make({100, 200});
+  for (const char* manifest : {"manifest.0", "manifest.1"}) {
+    Poke(io(), Path(manifest), 0, std::vector<std::byte>(kIoAlignment, std::byte{7}));
+  }
+  EXPECT_EQ(Open("s").status().code(), StatusCode::kDataLoss);
+  EXPECT_EQ(StartSession(io(), root(), "s", 1).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_P(SessionTest, AnInterruptedDeletionIsFinishedByTheNextCreation) {
+  Make({100, 200});
+  ASSERT_TRUE(io()->RemoveFile(Path("manifest.0")).ok());
+  EXPECT_EQ(Open("s").status().code(), StatusCode::kDataLoss);
+  Make({300});
+  EXPECT_EQ(Open("s")->state, MakeState(300, 1));
+}
+
 TEST_P(SessionTest, BadNamesShapesAndIdentitiesAreRefused) {
   const auto create = [&](const std::string& name, const SessionIdentity& identity) {
     return SessionFiles::Create(io(), root(), name, identity, kStoreId).status();

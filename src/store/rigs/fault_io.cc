@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/check.h"
 #include "store/io_files.h"
 
 namespace hga::rigs {
@@ -91,6 +92,12 @@ void FaultIo::Set(const Fault& fault) {
   fault_ = fault;
   calls_ = 0;
   fires_ = 0;
+}
+
+void FaultIo::MoveTo(IoBackend* inner) {
+  HGA_CHECK(in_flight() == 0 && inner->depth() == static_cast<int>(slots_.size()));
+  inner_ = inner;
+  held_.clear();
 }
 
 bool FaultIo::Hit(FaultKind kind) {

@@ -58,6 +58,9 @@ class FaultIo final : public IoBackend {
 
   // Starts counting anew.
   void Set(const Fault& fault);
+  // Goes over another back end of the same depth, as a program that is started again does; nothing
+  // may be in flight. What was to be told twice is forgotten.
+  void MoveTo(IoBackend* inner);
   bool fired() const { return fires_ > 0; }
   int64_t fires() const { return fires_; }
   // Calls of the fault's sort so far.

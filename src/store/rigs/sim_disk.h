@@ -76,6 +76,7 @@ class SimDisk final : public IoBackend {
   int64_t faults_made() const { return faults_made_; }
   void set_capacity(int64_t bytes) { options_.capacity = bytes; }
   int64_t used_bytes() const;
+  int open_files() const { return static_cast<int>(handles_.size()); }
   // The next `count` calls of Sync fail with EIO, and what they did not write never gets durable.
   void FailSyncs(int count) { failing_syncs_ = count; }
 
