@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "base/kill_point.h"
 #include "spec/layout.h"
-#include "store/catalog.h"
 #include "store/io.h"
 
 namespace hga {
@@ -130,11 +129,11 @@ Status KvSpace::OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers) {
   tiers.disk_bytes = options_.disk_bytes;
   HGA_ASSIGN_OR_RETURN(tiers_, KvTiers::Make(shape_, tiers, std::move(io)));
   if (options_.disk_bytes == 0) return OkStatus();
-  HGA_ASSIGN_OR_RETURN(const int64_t used, Catalog(&tiers_->io(), options_.directory).Usage());
-  if (!tiers_->TakeDisk(used).ok()) {
+  HGA_RETURN_IF_ERROR(tiers_->Measure());
+  if (tiers_->disk_used() > options_.disk_bytes) {
     return ResourceExhausted(fmt::format(
         "{}: its sessions have {} bytes, the quota is {}; remove some (hga session prune)",
-        Quoted(options_.directory), used, options_.disk_bytes));
+        Quoted(options_.directory), tiers_->disk_used(), options_.disk_bytes));
   }
   return OkStatus();
 }

@@ -124,7 +124,7 @@ KvHistory::~KvHistory() {
   }
   tiers_->pool().RemoveSlots(own_slots_);
   if (!own_file_ || file_ < 0) return;
-  tiers_->GiveDisk(allocated_);
+  tiers_->GiveDisk(allocated_, false);
   tiers_->io().CloseFile(file_);
 }
 

@@ -147,7 +147,7 @@ class KvHistory final : private TransferOwner {
   // in `open_chunk`. Resident layers are read and compared at once. The history must be empty.
   Status Restore(RecordTable records, int64_t length, std::span<const std::byte> open_chunk);
 
-  // Why records could not be written lately; ok when they can.
+  // Why there are closed chunks without a record; ok when each has one, or may get it.
   const Status& write_error() const { return write_error_; }
   static int64_t BytesPerToken(const HistoryShape& shape);
   // Cells of one KV head that stay in memory at `length` tokens while a span of `span` more is

@@ -112,9 +112,9 @@ Status KvHistory::MakeRoomOnDisk(int64_t bytes) {
 }
 
 Status KvHistory::GrowTo(int64_t bytes) {
-  HGA_RETURN_IF_ERROR(tiers_->TakeDisk(bytes - allocated_));
+  HGA_RETURN_IF_ERROR(tiers_->TakeDisk(bytes - allocated_, !own_file_));
   if (Status status = tiers_->io().Allocate(file_, bytes); !status.ok()) {
-    tiers_->GiveDisk(bytes - allocated_);
+    tiers_->GiveDisk(bytes - allocated_, !own_file_);
     return status;
   }
   allocated_ = bytes;
@@ -160,6 +160,9 @@ int64_t KvHistory::KnownChunks() const {
 }
 
 void KvHistory::WriteUnsaved() {
+  // What still fails will say so.
+  if (!write_error_.ok()) tiers_->stats().write_error.clear();
+  write_error_ = OkStatus();
   for (int64_t chunk = 0; chunk < KnownChunks(); ++chunk) {
     for (int layer = 0; layer < shape_.layers; ++layer) {
       if (Writes(at(layer)) && records_.generation(chunk, layer) == 0) WriteRecord(layer, chunk);
@@ -182,7 +185,10 @@ Status KvHistory::Save() {
       }
     }
     if (whole) return OkStatus();
-    if (attempt == 0) WriteUnsaved();
+    if (attempt == 0) {
+      static_cast<void>(tiers_->Measure());  // there may be room again
+      WriteUnsaved();
+    }
     DrainWrites();
   }
   return write_error_.ok() ? Internal("a record was not written") : write_error_;
@@ -213,8 +219,6 @@ void KvHistory::WriteEnded(const Transfer& transfer, int error) {
     return;
   }
   KillPoint("record.write_ended");
-  write_error_ = OkStatus();
-  tiers_->stats().write_error.clear();
   records_.generation(transfer.chunk, transfer.layer) = transfer.generation;
   Layer& layer = at(transfer.layer);
   if (layer.policy.resident) return;

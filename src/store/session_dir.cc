@@ -132,8 +132,9 @@ Status RemoveSession(IoBackend* io, const std::string& root, const std::string& 
     Status status = io->RemoveFile(Joined(directory, name));
     return status.code() == StatusCode::kNotFound ? OkStatus() : status;
   };
-  // A session that lacks any of them is no session any more, whatever a power cut leaves.
   for (const std::string_view name : kSlotNames) HGA_RETURN_IF_ERROR(remove(name));
+  // Without manifests it is no session any more, whatever else a crash leaves.
+  HGA_RETURN_IF_ERROR(io->SyncDirectory(directory));
   HGA_RETURN_IF_ERROR(remove(kIndexName));
   HGA_RETURN_IF_ERROR(remove(kRecordsName));
   HGA_RETURN_IF_ERROR(io->RemoveDirectory(directory));

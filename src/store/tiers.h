@@ -60,14 +60,18 @@ class KvTiers {
   // Sequences from when they are made until they are closed.
   void Add(TransferOwner* owner) { owners_.push_back(owner); }
   void Remove(TransferOwner* owner) { std::erase(owners_, owner); }
-  // Has all of them write what they could not write; whether anything is under way then.
+  // Has all of them write what they could not write; whether anything is under way then. Nothing
+  // is before.
   bool WriteUnsaved();
   // Waits until nothing is under way, as the files of sessions ask for.
   void Drain();
 
-  // Takes `bytes` of the quota; kResourceExhausted names both numbers.
-  Status TakeDisk(int64_t bytes);
-  void GiveDisk(int64_t bytes) { disk_used_ -= bytes; }
+  // Takes `bytes` of the quota; kResourceExhausted names both numbers. `named`: of a session's
+  // file.
+  Status TakeDisk(int64_t bytes, bool named);
+  void GiveDisk(int64_t bytes, bool named);
+  // Counts anew what a quota bounds: sessions may have been removed since, by other processes too.
+  Status Measure();
   int64_t disk_used() const { return disk_used_; }
 
  private:
@@ -81,6 +85,7 @@ class KvTiers {
   int cells_per_sector_ = 1;
   std::vector<TransferOwner*> owners_;
   int64_t disk_used_ = 0;
+  int64_t unnamed_ = 0;  // of it, in files without a name
 };
 
 }  // namespace hga

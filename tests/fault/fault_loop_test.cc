@@ -3,6 +3,7 @@
 // all fail. Nothing is wrong, nothing hangs, all comes back.
 // HGA_FAULT_POINTS=N: pairs of call and fault over all disks (5,000). HGA_FAULT_AT="kind call
 // sticky seed disk" plays one of them.
+#include <execinfo.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ extern "C" void Hangs(int) {
   // Nothing can be done about a failing write here.
   if (write(STDERR_FILENO, kText, sizeof(kText) - 1) < 0) _exit(4);
   if (write(STDERR_FILENO, watched, strlen(watched)) < 0) _exit(4);
+  void* frames[64];
+  backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
   _exit(3);
 }
 
@@ -142,9 +145,9 @@ void Play(DiskKind disk, int64_t percent) {
       static_cast<long long>(t.recomputed));
 }
 
-TEST(FaultLoop, SimulatedDisk) { Play(DiskKind::kSimulated, 80); }
-TEST(FaultLoop, Threads) { Play(DiskKind::kThreads, 10); }
-TEST(FaultLoop, IoUring) { Play(DiskKind::kUring, 10); }
+TEST(FaultLoop, SimulatedDisk) { Play(DiskKind::kSimulated, 92); }
+TEST(FaultLoop, Threads) { Play(DiskKind::kThreads, 4); }
+TEST(FaultLoop, IoUring) { Play(DiskKind::kUring, 4); }
 
 TEST(FaultLoop, OnePoint) {
   const char* text = getenv("HGA_FAULT_AT");

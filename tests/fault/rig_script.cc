@@ -21,6 +21,7 @@ RigScript::RigScript(RigDisk* disk, uint64_t seed) : disk_(disk), seed_(seed) {
   config_.whole_buffers = 1 + static_cast<int>(seed % 3);
   config_.span = 64 * (1 + static_cast<int>(seed % 3));
   config_.capacity = 1024;
+  config_.disk_bytes = seed % 4 == 3 ? int64_t{64} << 20 : 0;
   stretch_ = static_cast<int64_t>(seed * 11 % 37);
 }
 
@@ -72,6 +73,7 @@ Status RigScript::Play(int retries) {
   for (const Step& step : steps) {
     step_ = step.name;
     if (on_step) on_step(step.name);
+    repairing_ = repairing_ || step.name == kRepair;
     Status status;
     for (int attempt = 0; attempt <= retries; ++attempt) {
       status = attempt > 0 && attempt == retries ? Restart() : OpenAll();
@@ -99,6 +101,7 @@ Status RigScript::OpenAll() {
       if (!done) return begun_.push_back(s.tokens);
       acknowledged_ = s.tokens;
       begun_.clear();
+      repairing_ = false;
     };
   }
   if (saved_ == nullptr && !deleted_) {
@@ -168,8 +171,13 @@ std::string RigScript::CheckClosed() {
 
 // Without faults: the last checkpoint is there, whole.
 std::string RigScript::CheckSaved() {
+  const int64_t before = report_.recomputed;
   if (Status status = OpenAll(); !status.ok()) return "reopening: " + status.message();
   if (saved_ == nullptr) return "";
+  const int64_t recomputed = report_.recomputed - before;
+  if (recomputed > 0 && saved_->tokens == acknowledged_ && !repairing_) {
+    return fmt::format("{} tokens of an acknowledged checkpoint were computed again", recomputed);
+  }
   const bool begun = std::ranges::find(begun_, saved_->tokens) != begun_.end();
   if (saved_->tokens != acknowledged_ && !begun) {
     return fmt::format("{} tokens came back, {} were acknowledged", saved_->tokens.size(),

@@ -69,6 +69,7 @@ class RigScript {
   std::vector<int32_t> acknowledged_;
   std::vector<std::vector<int32_t>> begun_;  // since then
   bool deleted_ = false;
+  bool repairing_ = false;  // records of the last checkpoint may be between two states
   std::string step_;
   int64_t retried_ = 0;
 };

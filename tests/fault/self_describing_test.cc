@@ -218,6 +218,7 @@ void RunSeeds(DiskKind kind, int64_t runs, int operations, const SimFaults& faul
     ASSERT_TRUE(disk.ok()) << disk.status().message();
     RandomRun play(disk->get(), seed, faulty);
     play.Play(operations);
+    EXPECT_TRUE(faulty || play.report().recomputed == 0) << "records were lost on a good disk";
     EXPECT_FALSE(testing::Test::HasFailure()) << "HGA_RIG_SEED=" << seed << " on " << NameOf(kind);
     ++totals.runs;
     totals.words += play.report().words;
