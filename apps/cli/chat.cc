@@ -209,13 +209,13 @@ Status TakeUp(const ChatFlags& flags, Sequence& sequence, int vocab, ChatState* 
   if (sequence.length() > 0 && note.text.empty()) {
     return InvalidArgument(fmt::format(
         "session {} is none of a chat; go on with it by `hga run`, or take another name",
-        flags.session.name));
+        OneLine(flags.session.name)));
   }
   if (note.text.empty()) return OkStatus();
   HGA_RETURN_IF_ERROR(state->conversation.Restore(note.text, vocab));
   if (!flags.system.empty()) HGA_RETURN_IF_ERROR(state->conversation.SetSystem(flags.system));
   if (!flags.sampling.seed) HGA_RETURN_IF_ERROR(state->sampler->set_state(note.sampler));
-  Info(fmt::format("session {}: goes on after {} turns, {} tokens", flags.session.name,
+  Info(fmt::format("session {}: goes on after {} turns, {} tokens", OneLine(flags.session.name),
                    state->conversation.turns(), FormatCount(sequence.length())));
   return OkStatus();
 }

@@ -105,6 +105,10 @@ void ClearInterrupt();
 // read() would miss one that comes just before it.
 bool WaitForInput(int fd);
 
+// A name that somebody else chose, within a line: what a terminal could obey and what is no UTF-8
+// is written as \xNN.
+std::string OneLine(std::string_view name);
+
 bool StderrIsTerminal();
 bool UseColor(const GlobalOptions& global);  // on stderr
 

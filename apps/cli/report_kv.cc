@@ -155,9 +155,9 @@ std::string KvLine(const KvStats& s) {
 
 std::string SessionLine(const SessionReport& s) {
   std::string line = fmt::format(
-      "session {}: {} tokens stored, {} reused; opened in {}, {} checkpoints in {}", s.name,
-      FormatCount(s.stored_tokens), FormatCount(s.reused_tokens), FormatSeconds(s.open_seconds),
-      s.checkpoints, FormatSeconds(s.checkpoint_seconds));
+      "session {}: {} tokens stored, {} reused; opened in {}, {} checkpoints in {}",
+      OneLine(s.name), FormatCount(s.stored_tokens), FormatCount(s.reused_tokens),
+      FormatSeconds(s.open_seconds), s.checkpoints, FormatSeconds(s.checkpoint_seconds));
   if (s.failed_checkpoints > 0) line += fmt::format(", {} failed", s.failed_checkpoints);
   return line;
 }

@@ -105,13 +105,13 @@ Result<std::vector<int32_t>> StartFrom(const RunFlags& flags, const Job& job, Se
   if (!sequence.note().text.empty()) {
     return InvalidArgument(
         fmt::format("session {} is a chat; go on with it by `hga chat`, or take another name",
-                    flags.session.name));
+                    OneLine(flags.session.name)));
   }
   std::vector<int32_t> prompt = job.prompt.ids;
   if (flags.goes_on()) prompt.assign(sequence.tokens().begin(), sequence.tokens().end());
   if (prompt.empty()) {
-    return InvalidArgument(
-        fmt::format("session {} holds nothing yet: there must be a prompt", flags.session.name));
+    return InvalidArgument(fmt::format("session {} holds nothing yet: there must be a prompt",
+                                       OneLine(flags.session.name)));
   }
   // Where the stored text is all of the prompt, its random numbers go on as well.
   const bool same = std::ranges::equal(prompt, sequence.tokens());
@@ -122,7 +122,7 @@ Result<std::vector<int32_t>> StartFrom(const RunFlags& flags, const Job& job, Se
   const SessionReport& report = keeper->report();
   if (report.stored_tokens > 0) {
     Info(fmt::format(
-        "session {}: {} of the prompt's {} tokens are there already{}", report.name,
+        "session {}: {} of the prompt's {} tokens are there already{}", OneLine(report.name),
         FormatCount(report.reused_tokens), FormatCount(static_cast<int64_t>(prompt.size())),
         report.dropped_tokens == 0
             ? ""

@@ -12,7 +12,6 @@
 #include "common.h"
 #include "options_kv.h"
 #include "progress.h"
-#include "run_prompt.h"
 #include "table.h"
 
 namespace hga::cli {
@@ -26,33 +25,6 @@ struct SessionVerbFlags {
   uint64_t quota = 0;
   bool json = false;
 };
-
-// A name comes from whoever made the session: what a terminal could obey, and what is no UTF-8, is
-// written out.
-std::string SafeName(std::string_view name) {
-  std::string safe;
-  while (!name.empty()) {
-    const size_t valid = std::min(FirstInvalidUtf8(name), name.size());
-    for (size_t i = 0; i < valid; ++i) {
-      const auto byte = static_cast<unsigned char>(name[i]);
-      // U+0080 to U+009F are control characters, too: C2 80 to C2 9F.
-      const bool control = byte < 0x20 || byte == 0x7f || byte == '\\';
-      const bool second = byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0;
-      if (control) {
-        safe += fmt::format("\\x{:02x}", byte);
-      } else if (second) {
-        safe += fmt::format("\\xc2\\x{:02x}", static_cast<unsigned char>(name[++i]));
-      } else {
-        safe += name[i];
-      }
-    }
-    name.remove_prefix(valid);
-    if (name.empty()) break;
-    safe += fmt::format("\\x{:02x}", static_cast<unsigned char>(name.front()));
-    name.remove_prefix(1);
-  }
-  return safe;
-}
 
 std::string Time(int64_t unix_seconds) {
   const auto seconds = static_cast<std::time_t>(unix_seconds);
@@ -81,9 +53,9 @@ Status WriteList(const std::vector<SessionInfo>& sessions, bool as_json) {
   table.AddColumn("model", Table::Align::kLeft);
   table.AddColumn("state", Table::Align::kLeft);
   for (const SessionInfo& session : sessions) {
-    table.AddRow({SafeName(session.name), FormatCount(session.tokens),
+    table.AddRow({OneLine(session.name), FormatCount(session.tokens),
                   FormatBytes(static_cast<double>(session.bytes)), Time(session.saved_at),
-                  session.model, SafeName(session.state)});
+                  session.model, OneLine(session.state)});
   }
   return WriteStdout(table.Text());
 }
@@ -105,7 +77,7 @@ Status Verify(const GlobalOptions& global, const SessionVerbFlags& flags) {
       });
   progress.Finish();
   if (!found.ok()) return found.status();
-  return WriteStdout(fmt::format("{}: {}\n", SafeName(flags.name), *found));
+  return WriteStdout(fmt::format("{}: {}\n", OneLine(flags.name), *found));
 }
 
 Status Delete(const GlobalOptions&, const SessionVerbFlags& flags) {

@@ -35,11 +35,11 @@ Result<SessionKeeper> SessionKeeper::Open(Engine* engine, const std::string& nam
   if (report.recomputed_tokens > 0) {
     Warn(fmt::format(
         "session {}: K/V of {} of its {} tokens was damaged or missing and has been computed again",
-        name, FormatCount(report.recomputed_tokens), FormatCount(report.stored_tokens)));
+        OneLine(name), FormatCount(report.recomputed_tokens), FormatCount(report.stored_tokens)));
   }
   SessionKeeper keeper(engine, std::move(sequence), std::move(report));
   if (keeper.report_.stored_tokens > 0) return keeper;
-  Info(fmt::format("session {}: new", name));
+  Info(fmt::format("session {}: new", OneLine(name)));
   keeper.Save({});  // without a checkpoint it would look like a broken one
   return keeper;
 }
@@ -70,7 +70,7 @@ void SessionKeeper::Save(const SessionNote& note) {
   ++report_.failed_checkpoints;
   if (warned_) return;
   warned_ = true;
-  Warn(fmt::format("session {}: not saved, and the run goes on: {}", report_.name,
+  Warn(fmt::format("session {}: not saved, and the run goes on: {}", OneLine(report_.name),
                    status.message()));
 }
 

@@ -107,10 +107,12 @@ class Budgets(TierTest):
 
     def test_too_little_for_one_query_is_said(self):
         document = self.folder / "document.txt"
-        document.write_text(TEXTS[0].read_text(encoding="utf-8")[:6000], encoding="utf-8")
+        document.write_text(TEXTS[0].read_text(encoding="utf-8")[:12000], encoding="utf-8")
         run = hga("run", "-m", MODEL, "-f", str(document), "--raw", "-n", "1", *self.disk,
-                  "--kv-host-mem", "4096", expect=1)
-        self.assertRegex(run.stderr, rb"give the K/V more memory|no room for K/V")
+                  "--kv-host-mem", "4096", "--span", "64", "--groups-budget", "512", expect=1)
+        self.assertRegex(run.stderr, rb"a query opens up to 1024 cells and \d+ have room; give the "
+                                     rb"K/V more memory")
+        self.assertEqual(run.stdout, b"")
 
     def test_needles_are_found_from_disk(self):
         out = hga("eval", "needle", "-m", MODEL, "--text", str(TEXTS[0]), "--ctx", "2048",
