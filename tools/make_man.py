@@ -15,9 +15,9 @@ import sys
 SECTION = re.compile(r"(\S.*):$")
 # "  NAME          TEXT", "  NAME (Env:HGA_X) TEXT" or, for a long name, the text on a line of its own
 ENTRY = re.compile(r"  (?P<name>\S.*?)(?:\s{2,}(?P<text>\S.*))?$")
+ENTRY_ENV = re.compile(r"  (?P<name>\S.*?\(Env:\w+\))(?:\s+(?P<text>\S.*))?$")
 ROFF = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "~": r"\(ti", "^": r"\(ha"}
 HOME = "/home/reader"  # stands for any
-ENTRY_ENV = re.compile(r"  (?P<name>\S.*?\(Env:\w+\))(?:\s+(?P<text>\S.*))?$")
 
 
 class Help:

@@ -95,6 +95,26 @@ HWY_INLINE VF UpperFloats(hn::Vec<hn::ScalableTag<uint16_t>> f16) {
   return hn::PromoteTo(DF(), hn::BitCast(dh, hn::UpperHalf(hn::Rebind<uint16_t, DF>(), f16)));
 }
 
+// even[r], odd[r] += x[r * stride] * values for kRows rows.
+template <int kRows>
+HWY_INLINE void AddProducts(const float* HWY_RESTRICT x, int64_t stride, VF even_values,
+                            VF odd_values, VF (&even)[kRows], VF (&odd)[kRows]) {
+  for (int r = 0; r < kRows; ++r) {
+    const VF factor = hn::Set(DF(), x[r * stride]);
+    even[r] = hn::MulAdd(factor, even_values, even[r]);
+    odd[r] = hn::MulAdd(factor, odd_values, odd[r]);
+  }
+}
+// The same for two sets of values, of x[0] and x[1].
+template <int kRows>
+HWY_INLINE void AddPair(const float* HWY_RESTRICT x, int64_t stride,
+                        hn::Vec<hn::ScalableTag<uint8_t>> bytes, VF (&even)[kRows],
+                        VF (&odd)[kRows]) {
+  const EvenOdd values = ToF16(bytes);
+  AddProducts<kRows>(x, stride, LowerFloats(values.even), LowerFloats(values.odd), even, odd);
+  AddProducts<kRows>(x + 1, stride, UpperFloats(values.even), UpperFloats(values.odd), even, odd);
+}
+
 // PanelTile on a panel as stored, two dimensions a load: 11 instructions widen 32 elements, where
 // four vectors on their own would need 16. Lanes are even and odd means.
 template <int kRows>
@@ -105,24 +125,11 @@ HWY_NOINLINE void Fp8PanelTile(const float* HWY_RESTRICT q, int head_dim,
   VF even[kRows], odd[kRows];
   for (int r = 0; r < kRows; ++r) even[r] = hn::Zero(d);
   for (int r = 0; r < kRows; ++r) odd[r] = hn::Zero(d);
+  const hn::ScalableTag<uint8_t> d8;
   for (int k = 0; k < head_dim; k += 4) {
     group.Prefetch(k);
-    HWY_UNROLL(2)
-    for (int j = k; j < k + 4; j += 2) {
-      const EvenOdd means = ToF16(hn::LoadU(hn::ScalableTag<uint8_t>(), in + j * kPanel));
-      const VF even0 = LowerFloats(means.even), odd0 = LowerFloats(means.odd);
-      for (int r = 0; r < kRows; ++r) {
-        const VF x = hn::Set(d, q[r * head_dim + j]);
-        even[r] = hn::MulAdd(x, even0, even[r]);
-        odd[r] = hn::MulAdd(x, odd0, odd[r]);
-      }
-      const VF even1 = UpperFloats(means.even), odd1 = UpperFloats(means.odd);
-      for (int r = 0; r < kRows; ++r) {
-        const VF x = hn::Set(d, q[r * head_dim + j + 1]);
-        even[r] = hn::MulAdd(x, even1, even[r]);
-        odd[r] = hn::MulAdd(x, odd1, odd[r]);
-      }
-    }
+    AddPair<kRows>(q + k, head_dim, hn::LoadU(d8, in + k * kPanel), even, odd);
+    AddPair<kRows>(q + k + 2, head_dim, hn::LoadU(d8, in + (k + 2) * kPanel), even, odd);
   }
   for (int r = 0; r < kRows; ++r) hn::StoreInterleaved2(even[r], odd[r], d, out + r * kPanel);
 }
@@ -330,42 +337,30 @@ struct ValueTile {
 
 #if HWY_TARGET == HWY_AVX2
 // SumTile over FP8 rows, 16 elements of two rows a load.
-template <int kRows, int kDim>
+template <int kRows, int kDim, bool kIndexed>
 HWY_NOINLINE void Fp8SumTile(const float* HWY_RESTRICT w, int64_t w_stride,
                              const ValueTile<kDim, Fp8>& tile, float* HWY_RESTRICT out) {
   const DF d;
   const hn::ScalableTag<uint8_t> d32;
   const hn::Half<decltype(d32)> d16;
+  constexpr int kShare = kDim / 16;  // one row of the next tile is asked for per so many of this
   for (int x = 0; x < kDim; x += 16) {
+    const auto row = [&](int i) HWY_ATTR {
+      return hn::LoadU(d16, (kIndexed ? tile.rows(i) : tile.rows.values + i * kDim) + x);
+    };
     VF even[kRows], odd[kRows];
     for (int r = 0; r < kRows; ++r) hn::LoadInterleaved2(d, out + r * kDim + x, even[r], odd[r]);
-    constexpr int kShare = kDim / 16;  // one row of the next tile per so many of this one
-    int i = 0;
-    for (; i + 2 <= tile.count; i += 2) {
-      if (i % kShare == 0) tile.PrefetchRow((x * kTailTile / 16 + i) / kShare);
-      const auto low = hn::LoadU(d16, tile.rows(i) + x),
-                 high = hn::LoadU(d16, tile.rows(i + 1) + x);
-      const EvenOdd values = ToF16(hn::Combine(d32, high, low));
-      const VF even0 = LowerFloats(values.even), odd0 = LowerFloats(values.odd);
-      for (int r = 0; r < kRows; ++r) {
-        const VF weight = hn::Set(d, w[r * w_stride + i]);
-        even[r] = hn::MulAdd(weight, even0, even[r]);
-        odd[r] = hn::MulAdd(weight, odd0, odd[r]);
+    for (int first = 0; first < tile.count; first += kShare) {
+      tile.PrefetchRow((x * kTailTile / 16 + first) / kShare);
+      const int last = HWY_MIN(tile.count, first + kShare);
+      int i = first;
+      for (; i + 2 <= last; i += 2) {
+        AddPair<kRows>(w + i, w_stride, hn::Combine(d32, row(i + 1), row(i)), even, odd);
       }
-      const VF even1 = UpperFloats(values.even), odd1 = UpperFloats(values.odd);
-      for (int r = 0; r < kRows; ++r) {
-        const VF weight = hn::Set(d, w[r * w_stride + i + 1]);
-        even[r] = hn::MulAdd(weight, even1, even[r]);
-        odd[r] = hn::MulAdd(weight, odd1, odd[r]);
-      }
-    }
-    if (i < tile.count) {
-      const EvenOdd values = ToF16(hn::ZeroExtendVector(d32, hn::LoadU(d16, tile.rows(i) + x)));
-      for (int r = 0; r < kRows; ++r) {
-        const VF weight = hn::Set(d, w[r * w_stride + i]);
-        even[r] = hn::MulAdd(weight, LowerFloats(values.even), even[r]);
-        odd[r] = hn::MulAdd(weight, LowerFloats(values.odd), odd[r]);
-      }
+      if (i == last) continue;
+      const EvenOdd values = ToF16(hn::ZeroExtendVector(d32, row(i)));
+      AddProducts<kRows>(w + i, w_stride, LowerFloats(values.even), LowerFloats(values.odd), even,
+                         odd);
     }
     for (int r = 0; r < kRows; ++r) hn::StoreInterleaved2(even[r], odd[r], d, out + r * kDim + x);
   }
@@ -376,7 +371,10 @@ template <int kRows, int kDim, class V>
 HWY_INLINE void AddValues(const float* w, int64_t w_stride, const ValueTile<kDim, V>& tile,
                           float* out) {
 #if HWY_TARGET == HWY_AVX2
-  if constexpr (std::is_same_v<V, Fp8>) return Fp8SumTile<kRows, kDim>(w, w_stride, tile, out);
+  if constexpr (std::is_same_v<V, Fp8>) {
+    if (tile.rows.index != nullptr) return Fp8SumTile<kRows, kDim, true>(w, w_stride, tile, out);
+    return Fp8SumTile<kRows, kDim, false>(w, w_stride, tile, out);
+  }
 #endif
   SumTile<kRows, kDim>(
       w, static_cast<size_t>(w_stride), static_cast<size_t>(tile.count),

@@ -207,7 +207,9 @@ HWY_INLINE void SumTile(const float* HWY_RESTRICT p, size_t p_stride, size_t cou
     for (size_t i = 0; i < count; ++i) {
       const auto* v = values(i, x);
       VF value[kSumVectors];
-      for (int j = 0; j < kSumVectors; ++j) value[j] = LoadFloat(d, v + j * kLanes);
+      for (int j = 0; j < kSumVectors; j += 2) {
+        LoadFloats(d, v + j * kLanes, value[j], value[j + 1]);
+      }
       for (int r = 0; r < kRows; ++r) {
         const VF weight = hn::Set(d, p[r * p_stride + i]);
         for (int j = 0; j < kSumVectors; ++j) {
