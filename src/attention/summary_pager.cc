@@ -40,7 +40,7 @@ Result<std::unique_ptr<SummaryPager>> SummaryPager::Make(KvTiers* tiers, const H
   }
   pager->budget_pages_ = std::max(pager->budget_pages_, largest);
   tiers->Add(pager.get());
-  if (Status status = tiers->TakeDisk(pager->file_bytes_); !status.ok()) {
+  if (Status status = tiers->TakeDisk(pager->file_bytes_, false); !status.ok()) {
     pager->file_bytes_ = 0;
     return status;
   }
@@ -70,7 +70,7 @@ void SummaryPager::AddRegions(Layer* layer, const HeadShape& shape) {
 SummaryPager::~SummaryPager() {
   tiers_->Remove(this);
   Settle();
-  tiers_->GiveDisk(file_bytes_);
+  tiers_->GiveDisk(file_bytes_, false);
   if (file_ >= 0) tiers_->io().CloseFile(file_);
 }
 
