@@ -16,3 +16,5 @@ pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 # The measured roof of float32 matrix products in `hga bench` and bench/; kernels do not call it.
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
+# Writes the manual page.
+find_package(Python3 REQUIRED COMPONENTS Interpreter)

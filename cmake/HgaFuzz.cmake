@@ -1,12 +1,16 @@
 # libFuzzer targets: each tests/fuzz/*_fuzz.cc is one program; `fuzzers` builds them all, with the
-# parser rooms only.
+# parser rooms only, and of the store what reads bytes without a disk.
 add_library(hga_parsers STATIC EXCLUDE_FROM_ALL
-  $<TARGET_OBJECTS:hga_room_base> $<TARGET_OBJECTS:hga_room_model>)
+  $<TARGET_OBJECTS:hga_room_base> $<TARGET_OBJECTS:hga_room_model>
+  ${CMAKE_SOURCE_DIR}/src/store/digest.cc ${CMAKE_SOURCE_DIR}/src/store/identity.cc
+  ${CMAKE_SOURCE_DIR}/src/store/index_entry.cc ${CMAKE_SOURCE_DIR}/src/store/manifest.cc
+  ${CMAKE_SOURCE_DIR}/src/store/record.cc)
 set_target_properties(hga_parsers PROPERTIES LINKER_LANGUAGE CXX)
 target_include_directories(hga_parsers PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include
   ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
 target_link_libraries(hga_parsers PUBLIC hga_options fmt::fmt Threads::Threads
-  simdjson::simdjson nlohmann_json::nlohmann_json PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+  simdjson::simdjson nlohmann_json::nlohmann_json PkgConfig::PCRE2 PkgConfig::UTF8PROC
+  PkgConfig::XXHASH PkgConfig::CRYPTO)
 add_custom_target(fuzzers)
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.cc)
 foreach(source ${sources})

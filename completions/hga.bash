@@ -30,11 +30,14 @@ _hga() {
         sed 's/attention: //; s/,//g')" -- "$word")
       return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto on off" -- "$word"); return ;;
-    --isa) mapfile -t COMPREPLY < <(compgen -W "auto ssse3 avx2 avx3" -- "$word"); return ;;
+    --isa) mapfile -t COMPREPLY < <(compgen -W "auto ssse3 avx2 avx3 avx3_bf16" -- "$word"); return ;;
     --key-mean) mapfile -t COMPREPLY < <(compgen -W "rotated mixed_rope" -- "$word"); return ;;
     --scope) mapfile -t COMPREPLY < <(compgen -W "kv_head query_head" -- "$word"); return ;;
     --summary-dtype) mapfile -t COMPREPLY < <(compgen -W "fp8 bf16" -- "$word"); return ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W "none text json json:" -- "$word"); return ;;
+    --kv-io) mapfile -t COMPREPLY < <(compgen -W "auto io_uring threads" -- "$word"); return ;;
+    --tier) mapfile -t COMPREPLY < <(compgen -W "memory disk memory,disk" -- "$word"); return ;;
+    --kv-dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
     --load-format) mapfile -t COMPREPLY < <(compgen -W "auto dummy" -- "$word"); return ;;
     -m | --model) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
   esac

@@ -2,6 +2,7 @@
 // `hga bench`: tokens per second over a grid of prompt sizes, answers and filled depths, dense
 // attention and rules side by side, beside what the machine can do at most.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -11,9 +12,13 @@
 
 #include "bench_roof.h"
 #include "bench_run.h"
+#include "bench_tier.h"
+#include "bench_tier_report.h"
 #include "commands.h"
 #include "eval_common.h"
 #include "hga/version.h"
+#include "memory_plan.h"
+#include "options_kv.h"
 #include "progress.h"
 #include "report_machine.h"
 #include "table.h"
@@ -38,6 +43,9 @@ struct BenchOptions {
   uint64_t seed = 1;
   bool roof_only = false;
   bool no_roof = false;
+  bool allow_past_limit = false;
+  KvFlags kv;
+  std::vector<std::string> tiers;  // "memory", "disk"; none: the grid
 };
 
 constexpr int64_t kTokensMax = int64_t{1} << 24;
@@ -275,6 +283,22 @@ Status RunRoof(const BenchOptions& options) {
   return WriteStdout(RoofLine(roof, threads));
 }
 
+// Rules and tests of `--tier`: only decoding is compared.
+Status CheckTiers(const BenchOptions& options, BenchPlan* plan) {
+  const bool dense = std::any_of(plan->rules.begin(), plan->rules.end(),
+                                 [](const AttentionConfig& rule) { return rule.dense; });
+  if (options.tiers.empty()) {
+    if (options.kv.host_bytes == 0 || !dense) return OkStatus();
+    return InvalidArgument(
+        "--kv-host-mem: dense attention needs all K/V in memory; name other rules by --attention, "
+        "or compare by --tier");
+  }
+  if (options.kv.host_bytes == 0) return InvalidArgument("--tier needs --kv-host-mem");
+  std::erase_if(plan->tests, [](const BenchTest& test) { return test.prompt > 0; });
+  if (plan->tests.empty()) return InvalidArgument("--tier measures decoding: -n is 0");
+  return OkStatus();
+}
+
 // All but the tokens, for which the vocabulary must be known.
 Result<BenchPlan> MakePlan(const BenchOptions& options) {
   if (options.model.model.empty()) return InvalidArgument("--model is required");
@@ -285,6 +309,7 @@ Result<BenchPlan> MakePlan(const BenchOptions& options) {
   HGA_ASSIGN_OR_RETURN(plan.rules,
                        RulesFromSpecs(options.flags, options.rules, /*dense_first=*/false));
   HGA_ASSIGN_OR_RETURN(plan.filler, PresetConfig("default"));
+  HGA_RETURN_IF_ERROR(CheckTiers(options, &plan));
   return plan;
 }
 
@@ -294,43 +319,143 @@ Roof Better(const Roof& a, const Roof& b) {
           a.matrix_kernels};
 }
 
-Status RunGrid(const GlobalOptions& global, const BenchOptions& options, BenchPlan plan) {
-  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
+// Shows one bar after the other, each with its own text.
+BenchProgress ShowProgress(const GlobalOptions& global) {
+  struct Shown {
+    std::string text;
+    std::unique_ptr<Progress> bar;
+  };
+  const auto shown = std::make_shared<Shown>();
+  return [shown, &global](const std::string& text, int64_t done, int64_t total) {
+    if (text != shown->text) {
+      shown->text = text;
+      const bool filling = text.starts_with("filling");
+      shown->bar = std::make_unique<Progress>(
+          global, text, filling ? Progress::Unit::kTokens : Progress::Unit::kItems);
+    }
+    shown->bar->Update(done, total);
+    return !Interrupted();
+  };
+}
+
+// The plan for the longest test, told as the other verbs do.
+Status TellPlan(const BenchOptions& options, const KvOptions& kv, bool session,
+                const std::vector<BenchTest>& tests, const AttentionConfig& rule) {
+  if (options.model.dummy) return OkStatus();  // there need not be any weights to count
+  int64_t context = 0;
+  for (const BenchTest& test : tests) context = std::max(context, test.depth + test.tokens());
+  HGA_ASSIGN_OR_RETURN(const std::string directory,
+                       ResolveModel(options.model.model, options.model.revision));
+  HGA_ASSIGN_OR_RETURN(
+      const MemoryPlan plan,
+      PlanMemory(directory, rule, kv, session, context, options.model.span, options.model.threads));
+  for (const std::string& line : PlanLines(plan)) (options.kv.any() ? Info : Detail)(line);
+  return OkStatus();
+}
+
+// What can be said once the model's facts are known.
+Status CheckAgainstModel(const BenchOptions& options, const BenchPlan& plan,
+                         const ModelInfo& info) {
   for (const AttentionConfig& rule : plan.rules) {
-    HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
+    HGA_RETURN_IF_ERROR(Validate(rule, info.layers));
   }
+  for (const BenchTest& test : plan.tests) {
+    const int64_t tokens = test.depth + test.tokens();
+    if (tokens <= info.max_position || options.allow_past_limit) continue;
+    return InvalidArgument(fmt::format(
+        "{} behind {} tokens are {} tokens, the model was made for {}; --allow-past-limit runs it",
+        test.name(), test.depth, tokens, info.max_position));
+  }
+  return OkStatus();
+}
+
+nlohmann::ordered_json DescribeRun(const BenchOptions& options, const Engine& engine) {
+  Json head = {{"version", HGA_VERSION}, {"commit", CommitText()}, {"cpu", ProcessorName()}};
+  head.update(DescribeEngine(engine));
+  head["tokens"] =
+      options.text.empty() ? fmt::format("random, seed {}", options.seed) : BaseName(options.text);
+  head["repeats"] = options.repeats;
+  return head;
+}
+
+Status RunGrid(const GlobalOptions& global, const BenchOptions& options, BenchPlan plan) {
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(options.kv, /*session=*/false));
+  HGA_RETURN_IF_ERROR(TellPlan(options, kv, false, plan.tests, plan.filler));
+  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, kv, nullptr, nullptr));
+  HGA_RETURN_IF_ERROR(CheckAgainstModel(options, plan, engine->info()));
   HGA_ASSIGN_OR_RETURN(plan.tokens, MakeTokens(*engine, options, plan.tests));
   Roof before;
   if (!options.no_roof) {
     HGA_ASSIGN_OR_RETURN(before, MeasureRoof(options.model.isa, engine->threads()));
   }
-  std::string label;
-  std::unique_ptr<Progress> progress;
   Report report;
-  HGA_ASSIGN_OR_RETURN(
-      report.results,
-      RunBench(*engine, plan, [&](const std::string& text, int64_t done, int64_t total) {
-        if (text != label) {
-          label = text;
-          const bool filling = text.starts_with("filling");
-          progress = std::make_unique<Progress>(
-              global, text, filling ? Progress::Unit::kTokens : Progress::Unit::kItems);
-        }
-        progress->Update(done, total);
-        return !Interrupted();
-      }));
-  progress.reset();
+  HGA_ASSIGN_OR_RETURN(report.results, RunBench(*engine, plan, ShowProgress(global)));
+  WarnOfDisk(*engine);
   if (!options.no_roof) {
     HGA_ASSIGN_OR_RETURN(const Roof after, MeasureRoof(options.model.isa, engine->threads()));
     report.roof = Better(before, after);
   }
-  report.head = {{"version", HGA_VERSION}, {"commit", CommitText()}, {"cpu", ProcessorName()}};
-  report.head.update(DescribeEngine(*engine));
-  report.head["tokens"] =
-      options.text.empty() ? fmt::format("random, seed {}", options.seed) : BaseName(options.text);
-  report.head["repeats"] = options.repeats;
+  report.head = DescribeRun(options, *engine);
   report.head["roof"] = options.no_roof ? Json() : RoofToJson(report.roof);
   return WriteStdout(Render(report, options.output));
+}
+
+// Removes a session when it goes.
+class TemporarySession {
+ public:
+  explicit TemporarySession(std::string directory)
+      : directory_(std::move(directory)), name_(fmt::format("hga bench {}", getpid())) {}
+  ~TemporarySession() {
+    const Status status = DeleteSession(directory_, name_);
+    if (status.ok() || status.code() == StatusCode::kNotFound) return;
+    Warn(fmt::format("session {} stays in {}: {}", name_, directory_, status.message()));
+  }
+  TemporarySession(const TemporarySession&) = delete;
+  TemporarySession& operator=(const TemporarySession&) = delete;
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string directory_;
+  std::string name_;
+};
+
+// Measures the disk, and again after the work; the better figure counts, as with the roof.
+Status AddLimits(const KvOptions& kv, std::optional<DiskLimits>* limits) {
+  constexpr double kSeconds = 0.5;
+  HGA_ASSIGN_OR_RETURN(const DiskLimits found, MeasureDisk(kv.directory, kv.io, kSeconds));
+  if (!*limits || found.random_reads_per_second > (*limits)->random_reads_per_second) {
+    *limits = found;
+  }
+  return OkStatus();
+}
+
+Status RunTierGrid(const GlobalOptions& global, const BenchOptions& options, BenchPlan plan) {
+  const auto wanted = [&](const char* tier) {
+    return std::find(options.tiers.begin(), options.tiers.end(), tier) != options.tiers.end();
+  };
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(options.kv, /*session=*/true));
+  KvOptions in_memory = kv;
+  in_memory.host_bytes = 0;
+  HGA_RETURN_IF_ERROR(TellPlan(options, in_memory, true, plan.tests, plan.filler));
+  HGA_RETURN_IF_ERROR(TellPlan(options, kv, true, plan.tests, plan.filler));
+  HGA_ASSIGN_OR_RETURN(auto memory, OpenEngine(global, options.model, in_memory, nullptr, nullptr));
+  HGA_ASSIGN_OR_RETURN(auto disk, OpenEngine(global, options.model, kv, nullptr, nullptr));
+  HGA_RETURN_IF_ERROR(CheckAgainstModel(options, plan, memory->info()));
+  TierPlan tiers{plan.tests,   plan.rules,       plan.filler,    {},
+                 plan.repeats, wanted("memory"), wanted("disk"), ""};
+  HGA_ASSIGN_OR_RETURN(tiers.tokens, MakeTokens(*memory, options, plan.tests));
+  TierReport report;
+  if (!options.no_roof) HGA_RETURN_IF_ERROR(AddLimits(kv, &report.limits));
+  {
+    const TemporarySession session(kv.directory);
+    tiers.session = session.name();
+    HGA_ASSIGN_OR_RETURN(report.results, RunTiers(*memory, *disk, tiers, ShowProgress(global)));
+  }
+  if (!options.no_roof) HGA_RETURN_IF_ERROR(AddLimits(kv, &report.limits));
+  report.head = DescribeRun(options, *memory);
+  report.head["kv_host_bytes"] = kv.host_bytes;
+  report.head["kv_io"] = disk->kv_stats().io;
+  return WriteStdout(RenderTiers(report, options.output));
 }
 
 void AddGridOptions(CLI::App& verb, BenchOptions* options) {
@@ -368,7 +493,15 @@ void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
   verb->add_option("--seed", options->seed, "Draws random ids and dummy weights")
       ->capture_default_str();
   verb->add_flag("--roof", options->roof_only, "Only measure what the machine can do");
-  verb->add_flag("--no-roof", options->no_roof, "Leave that out");
+  verb->add_flag("--no-roof", options->no_roof, "Leave that out, and the disk's limits");
+  verb->add_flag("--allow-past-limit", options->allow_past_limit,
+                 "Allow more tokens than the model was made for");
+  AddKvOptions(*verb, &options->kv);
+  verb->add_option("--tier", options->tiers,
+                   "Instead of the grid: decode with K/V where it says, comma separated; "
+                   "--kv-host-mem is what the disk tier may keep in memory")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"memory", "disk"}));
   verb->callback([options, &global, exit_code] {
     Status status;
     if (options->roof_only) {
@@ -379,7 +512,8 @@ void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
         *exit_code = FailUsage(plan.status());
         return;
       }
-      status = RunGrid(global, *options, *std::move(plan));
+      status = options->tiers.empty() ? RunGrid(global, *options, *std::move(plan))
+                                      : RunTierGrid(global, *options, *std::move(plan));
     }
     *exit_code = status.ok() ? kExitOk : Fail(status);
   });

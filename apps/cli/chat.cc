@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -11,10 +12,12 @@
 #include "chat_conversation.h"
 #include "chat_line.h"
 #include "commands.h"
+#include "options_kv.h"
 #include "report.h"
 #include "run.h"
 #include "run_generate.h"
 #include "run_prompt.h"
+#include "session_keeper.h"
 
 namespace hga::cli {
 namespace {
@@ -25,62 +28,92 @@ struct ChatFlags {
   LengthFlags length;
   SamplingFlags sampling;
   StopFlags stop;
+  KvFlags kv;
+  SessionFlags session;
   std::string system;
   std::string history_file = DefaultHistoryFile();
   std::string stats = "none";
 };
 
 // The program's side of a chat: everything that lasts over turns.
-struct Session {
+struct Talk {
   const GlobalOptions& global;
   const ChatFlags& flags;
   Checkpoint checkpoint;
   std::unique_ptr<Engine> engine;
-  std::unique_ptr<Sequence> sequence;
+  std::unique_ptr<SessionKeeper> keeper;
   ChatState state;
+  std::string note;  // as saved last
+
+  Sequence& sequence() { return keeper->sequence(); }
 };
 
-Result<GenerateRequest> MakeRequest(const Session& session, const std::vector<int32_t>& kept,
-                                    const std::vector<int32_t>& prompt) {
-  LengthFlags length = session.flags.length;
-  length.max_tokens = session.state.max_tokens;
+// `part`: of the newest answer, while it is being written.
+void Save(std::span<const int32_t> part, Talk* talk) {
+  if (!talk->keeper->active()) return;
+  talk->note = talk->state.conversation.Note(talk->engine->tokenizer(), part);
+  talk->keeper->Save({talk->state.sampler->state(), talk->note});
+}
+
+// After a command: what it took out of the conversation leaves the session as well.
+Status SaveIfChanged(Talk* talk) {
+  const Conversation& conversation = talk->state.conversation;
+  if (!talk->keeper->active()) return OkStatus();
+  if (conversation.Note(talk->engine->tokenizer(), {}) == talk->note) return OkStatus();
+  HGA_RETURN_IF_ERROR(talk->keeper->CutTo(conversation.Tokens()));
+  Save({}, talk);
+  return OkStatus();
+}
+
+Result<GenerateRequest> MakeRequest(Talk* talk, const std::vector<int32_t>& prompt, int64_t kept) {
+  LengthFlags length = talk->flags.length;
+  length.max_tokens = talk->state.max_tokens;
   GenerateRequest request;
-  const auto used = static_cast<int64_t>(kept.size() + prompt.size());
-  const auto room = AnswerLimit(length, session.sequence->capacity(), used);
+  const auto used = static_cast<int64_t>(prompt.size());
+  const int64_t capacity = talk->sequence().capacity();
+  const auto room = AnswerLimit(length, capacity, used);
   if (!room.ok()) {
     return ResourceExhausted(fmt::format(
         "the conversation has {} tokens and the context holds {}, which leaves too little for an "
         "answer{}; nothing was cut off and your message was not sent: /undo, /clear, a smaller "
         "/set max-tokens, or start with a larger --ctx",
-        used, session.sequence->capacity(),
-        length.max_tokens ? fmt::format(" of {}", *length.max_tokens) : ""));
+        used, capacity, length.max_tokens ? fmt::format(" of {}", *length.max_tokens) : ""));
   }
-  request.history = kept;
-  request.prompt = prompt;
+  request.history = std::span(prompt).first(static_cast<size_t>(kept));
+  request.prompt = std::span(prompt).subspan(static_cast<size_t>(kept));
   request.max_tokens = *room;
-  request.stops = session.flags.stop.stop;
-  request.stop_tokens = StopTokens(session.checkpoint.info, session.flags.stop,
-                                   {session.state.conversation.end_id()});
+  request.stops = talk->flags.stop.stop;
+  request.stop_tokens =
+      StopTokens(talk->checkpoint.info, talk->flags.stop, {talk->state.conversation.end_id()});
+  if (talk->keeper->active()) {
+    request.checkpoint = [talk](std::span<const int32_t> part, const std::vector<std::byte>&) {
+      Save(part, talk);
+    };
+    request.checkpoint_every = talk->flags.session.checkpoint_every;
+  }
   return request;
 }
 
 // Answers the newest turn.
-Status AnswerTurn(Session* session) {
-  ChatState& state = session->state;
-  std::vector<int32_t> kept;
-  HGA_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt,
-                       state.conversation.Align(session->sequence.get(), &kept));
-  HGA_ASSIGN_OR_RETURN(const GenerateRequest request, MakeRequest(*session, kept, prompt));
+Status AnswerTurn(Talk* talk) {
+  ChatState& state = talk->state;
+  const std::vector<int32_t> prompt = state.conversation.Prompt();
+  HGA_ASSIGN_OR_RETURN(state.report.cached_tokens, talk->keeper->Reuse(prompt));
+  HGA_ASSIGN_OR_RETURN(const GenerateRequest request,
+                       MakeRequest(talk, prompt, state.report.cached_tokens));
   HGA_ASSIGN_OR_RETURN(state.report.generated,
-                       Generate(session->global, *session->engine, *session->sequence,
-                                *state.sampler, request, WriteStdout));
+                       Generate(talk->global, *talk->engine, talk->sequence(), *state.sampler,
+                                request, WriteStdout));
   HGA_RETURN_IF_ERROR(WriteStdout("\n"));
-  state.report.cached_tokens = static_cast<int64_t>(kept.size());
   state.report.sampling = state.sampling;
-  HGA_RETURN_IF_ERROR(
-      state.conversation.AddAnswer(prompt, state.report.generated, session->sequence->length()));
+  HGA_RETURN_IF_ERROR(state.conversation.AddAnswer(static_cast<int64_t>(request.prompt.size()),
+                                                   state.report.generated));
+  Save({}, talk);
+  talk->keeper->CheckDisk();
+  state.report.kv = talk->engine->kv_stats();
+  state.report.session = talk->keeper->report();
   state.answered = true;
-  return PrintReport(session->flags.stats, state.report);
+  return PrintReport(talk->flags.stats, state.report);
 }
 
 Status AddMessage(const std::string& message, ChatState* state) {
@@ -93,17 +126,20 @@ Status AddMessage(const std::string& message, ChatState* state) {
 }
 
 // One message of the person. `kLeave` ends the chat; errors are shown and the chat goes on.
-Result<ChatStep> OneMessage(const std::string& message, Session* session) {
-  ChatState& state = session->state;
+Result<ChatStep> OneMessage(const std::string& message, Talk* talk) {
+  ChatState& state = talk->state;
   if (message.find_first_not_of(" \t\n") == std::string::npos) return ChatStep::kNext;
   const bool again = IsCommand(message);
   if (again) {
     HGA_ASSIGN_OR_RETURN(const ChatStep step, RunCommand(message, &state));
-    if (step != ChatStep::kAnswer) return step;
+    if (step != ChatStep::kAnswer) {
+      HGA_RETURN_IF_ERROR(SaveIfChanged(talk));
+      return step;
+    }
   } else {
     HGA_RETURN_IF_ERROR(AddMessage(message, &state));
   }
-  const Status status = AnswerTurn(session);
+  const Status status = AnswerTurn(talk);
   if (!status.ok() && !again) state.conversation.DropTurn();
   if (!status.ok()) return status;
   if (state.report.generated.finish == FinishReason::kInterrupted) Info("stopped");
@@ -112,9 +148,9 @@ Result<ChatStep> OneMessage(const std::string& message, Session* session) {
 }
 
 // Until the person leaves. The exit code.
-int Converse(Session* session) {
+int Converse(Talk* talk) {
   const bool person = isatty(STDIN_FILENO) == 1;
-  const std::unique_ptr<LineReader> reader = NewLineReader(session->flags.history_file);
+  const std::unique_ptr<LineReader> reader = NewLineReader(talk->flags.history_file);
   int exit_code = kExitOk;
   int interrupts = 0;  // at the prompt, in a row
   for (;;) {
@@ -132,7 +168,7 @@ int Converse(Session* session) {
       continue;
     }
     interrupts = 0;
-    const Result<ChatStep> step = OneMessage(message, session);
+    const Result<ChatStep> step = OneMessage(message, talk);
     if (!step.ok()) {
       const int code = Fail(step.status());
       if (!person) exit_code = code;
@@ -152,7 +188,6 @@ Result<ChatState> NewState(const ChatFlags& flags, const Checkpoint& checkpoint)
                   sampling,
                   flags.length.max_tokens,
                   std::make_unique<Sampler>(sampling),
-                  flags.system,
                   "",
                   {},
                   false,
@@ -168,33 +203,60 @@ Status CheckFlags(const ChatFlags& flags) {
   return MakeAttention(flags.attention).status();
 }
 
+// What the session knows of an earlier conversation.
+Status TakeUp(const ChatFlags& flags, Sequence& sequence, int vocab, ChatState* state) {
+  const SessionNote& note = sequence.note();
+  if (sequence.length() > 0 && note.text.empty()) {
+    return InvalidArgument(fmt::format(
+        "session {} is none of a chat; go on with it by `hga run`, or take another name",
+        OneLine(flags.session.name)));
+  }
+  if (note.text.empty()) return OkStatus();
+  HGA_RETURN_IF_ERROR(state->conversation.Restore(note.text, vocab));
+  if (!flags.system.empty()) HGA_RETURN_IF_ERROR(state->conversation.SetSystem(flags.system));
+  if (!flags.sampling.seed) HGA_RETURN_IF_ERROR(state->sampler->set_state(note.sampler));
+  Info(fmt::format("session {}: goes on after {} turns, {} tokens", OneLine(flags.session.name),
+                   state->conversation.turns(), FormatCount(sequence.length())));
+  return OkStatus();
+}
+
+// Loads, opens the session if there is one, and talks. The exit code.
+Result<int> Start(const GlobalOptions& global, const ChatFlags& flags) {
+  HGA_ASSIGN_OR_RETURN(Checkpoint checkpoint, LookAt(flags.model, flags.attention));
+  HGA_ASSIGN_OR_RETURN(const int64_t limit, ContextLimit(flags.length, checkpoint.info));
+  HGA_ASSIGN_OR_RETURN(ChatState state, NewState(flags, checkpoint));
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(flags.kv, flags.session.given()));
+  HGA_RETURN_IF_ERROR(
+      CheckMemory(checkpoint, flags.model, kv, flags.session.given(), flags.length, limit));
+  RunReport& report = state.report;
+  HGA_ASSIGN_OR_RETURN(auto engine,
+                       OpenEngine(global, flags.model, kv, &report.load_seconds, &report.model));
+  if (Interrupted()) return Cancelled("interrupted while loading");
+  HGA_ASSIGN_OR_RETURN(SessionKeeper keeper, SessionKeeper::Open(engine.get(), flags.session.name,
+                                                                 checkpoint.attention, limit));
+  HGA_RETURN_IF_ERROR(TakeUp(flags, keeper.sequence(), checkpoint.info.vocab, &state));
+  report.attention = checkpoint.attention.name;
+  report.threads = engine->threads();
+  report.isa = engine->isa();
+  report.context = limit;
+  report.weight_bytes = checkpoint.info.weight_bytes;
+  Info(fmt::format("{}, attention {}, room for {} tokens; /help lists the commands", report.model,
+                   report.attention, FormatCount(limit)));
+  const std::string note = state.conversation.Note(engine->tokenizer(), {});
+  Talk talk{global,
+            flags,
+            std::move(checkpoint),
+            std::move(engine),
+            std::make_unique<SessionKeeper>(std::move(keeper)),
+            std::move(state),
+            note};
+  return Converse(&talk);
+}
+
 int Chat(const GlobalOptions& global, const ChatFlags& flags) {
   if (const Status status = CheckFlags(flags); !status.ok()) return FailUsage(status);
-  Result<Checkpoint> checkpoint = LookAt(flags.model, flags.attention);
-  if (!checkpoint.ok()) return Fail(checkpoint.status());
-  const Result<int64_t> limit = ContextLimit(flags.length, checkpoint->info);
-  if (!limit.ok()) return Fail(limit.status());
-  Result<ChatState> state = NewState(flags, *checkpoint);
-  if (!state.ok()) return Fail(state.status());
-  const Status memory = CheckMemory(*checkpoint, flags.model, flags.length, *limit);
-  if (!memory.ok()) return Fail(memory);
-  RunReport& report = state->report;
-  auto engine = OpenEngine(global, flags.model, &report.load_seconds, &report.model);
-  if (!engine.ok()) return Fail(engine.status());
-  if (Interrupted()) return Fail(Cancelled("interrupted while loading"));
-  auto sequence = (*engine)->NewSequence(checkpoint->attention, *limit);
-  if (!sequence.ok()) return Fail(sequence.status());
-  report.attention = checkpoint->attention.name;
-  report.threads = (*engine)->threads();
-  report.isa = (*engine)->isa();
-  report.context = *limit;
-  report.weight_bytes = checkpoint->info.weight_bytes;
-  Info(fmt::format("{}, attention {}, room for {} tokens; /help lists the commands", report.model,
-                   report.attention, FormatCount(*limit)));
-  Session session{
-      global,           flags, *std::move(checkpoint), *std::move(engine), *std::move(sequence),
-      *std::move(state)};
-  return Converse(&session);
+  const Result<int> code = Start(global, flags);
+  return code.ok() ? *code : Fail(code.status());
 }
 
 }  // namespace
@@ -212,6 +274,8 @@ void AddChatCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
   AddLengthOptions(*verb, &flags->length);
   AddStopOptions(*verb, &flags->stop);
   AddSamplingOptions(*verb, &flags->sampling);
+  AddKvOptions(*verb, &flags->kv);
+  AddSessionOptions(*verb, &flags->session);
   AddStatsOption(*verb, &flags->stats);
   verb->callback([flags, &global, exit_code] { *exit_code = Chat(global, *flags); });
 }

@@ -58,7 +58,6 @@ Step Read(std::string_view argument, ChatState* state) {
 Step System(std::string_view argument, ChatState* state) {
   HGA_RETURN_IF_ERROR(CheckUtf8(argument, "/system"));
   HGA_RETURN_IF_ERROR(state->conversation.SetSystem(argument));
-  state->system = argument;
   Reply(argument.empty() ? "no system message" : "the system message is set");
   return ChatStep::kNext;
 }

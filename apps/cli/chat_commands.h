@@ -20,9 +20,8 @@ struct ChatState {
   SamplingOptions sampling;
   std::optional<int64_t> max_tokens;  // of one answer
   std::unique_ptr<Sampler> sampler;   // goes on over turns, so that /regen gives another answer
-  std::string system;
-  std::string document;  // from /read, goes before the next message
-  RunReport report;      // of the newest answer
+  std::string document;               // from /read, goes before the next message
+  RunReport report;                   // of the newest answer
   bool answered = false;
   int vocab = 0;
 };

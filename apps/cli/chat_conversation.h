@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// A conversation as tokens, and the part of it that a sequence holds already.
+// A conversation as tokens, and as the note that a session keeps of it.
 #ifndef HGA_APPS_CLI_CHAT_CONVERSATION_H_
 #define HGA_APPS_CLI_CHAT_CONVERSATION_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "hga/engine.h"
 #include "hga/status.h"
+#include "hga/tokenizer.h"
 #include "run_generate.h"
 #include "run_template.h"
 
 namespace hga::cli {
 
-// After any change (another turn, one taken back, another system message) the sequence keeps the
-// K/V of the longest common beginning and only the rest is fed.
 class Conversation {
  public:
   explicit Conversation(ChatMl chat) : chat_(chat) {}
@@ -27,26 +27,32 @@ class Conversation {
   void Clear() { turns_.clear(); }
   size_t turns() const { return turns_.size(); }
   int32_t end_id() const { return chat_.end_id(); }
+  const std::string& system() const { return system_text_; }
 
-  // Truncates `sequence` to what it shares with the conversation up to the newest turn's answer.
-  // Returns what must be fed; at least one token. The tokens kept are written to `kept`.
-  Result<std::vector<int32_t>> Align(Sequence* sequence, std::vector<int32_t>* kept);
-  // Tells what the sequence holds now, and ends the newest turn with the answer.
-  Status AddAnswer(const std::vector<int32_t>& prompt, const Generated& generated,
-                   int64_t sequence_length);
-  // Tokens of the conversation up to the newest turn's answer.
-  Result<std::vector<int32_t>> Tokens() const;
+  // Tokens of the conversation up to the newest turn's answer; at least one.
+  std::vector<int32_t> Prompt() const;
+  // All of them.
+  std::vector<int32_t> Tokens() const;
+  // Ends the newest turn with the answer to all of its prompt. If not all of `prompt_tokens` were
+  // fed, a turn without an earlier answer is dropped.
+  Status AddAnswer(int64_t prompt_tokens, const Generated& generated);
+
+  // All of it as JSON, for SessionNote::text. `part` is of the newest turn's answer, so far.
+  std::string Note(const Tokenizer& tokenizer, std::span<const int32_t> part) const;
+  // The inverse. kDataLoss when the note is none of this program's, or of another vocabulary.
+  Status Restore(const std::string& note, int vocab);
 
  private:
   struct Turn {
+    std::string text;             // of the message
     std::vector<int32_t> user;    // message and the start of the answer
     std::vector<int32_t> answer;  // with its end; empty while it is open
   };
 
   ChatMl chat_;
+  std::string system_text_;
   std::vector<int32_t> system_;
   std::vector<Turn> turns_;
-  std::vector<int32_t> fed_;  // what the sequence holds
 };
 
 }  // namespace hga::cli

@@ -17,6 +17,7 @@ void AddRunCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddChatCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddInfoCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddTokenizeCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
+void AddSessionCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddEvalCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddDemoCommand(CLI::App& app, GlobalOptions& global, int* exit_code);

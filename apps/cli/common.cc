@@ -45,7 +45,8 @@ Status WriteAll(int fd, std::string_view text, const std::string& name) {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const ModelOptions& options,
-                                           double* load_seconds, std::string* directory) {
+                                           const KvOptions& kv, double* load_seconds,
+                                           std::string* directory) {
   HGA_ASSIGN_OR_RETURN(const std::string found, ResolveModel(options.model, options.revision));
   if (directory != nullptr) *directory = found;
   Progress progress(global, "load", Progress::Unit::kBytes);
@@ -53,6 +54,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const Mo
   engine_options.threads = options.threads;
   engine_options.isa = options.isa;
   engine_options.span = options.span;
+  engine_options.kv = kv;
   engine_options.on_load = [&progress](const LoadProgress& p) {
     progress.Update(p.bytes_done, p.bytes_total);
   };
@@ -61,7 +63,17 @@ Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const Mo
                               : Engine::Open(found, engine_options);
   progress.Finish();
   if (load_seconds != nullptr) *load_seconds = Now() - start;
+  if (engine.ok() && !kv.directory.empty()) {
+    const KvStats stats = (*engine)->kv_stats();
+    Detail(fmt::format("K/V records: {} in {}{}{}", stats.io, kv.directory,
+                       stats.io_note.empty() ? "" : "; ", stats.io_note));
+  }
   return engine;
+}
+
+void WarnOfDisk(const Engine& engine) {
+  const std::string error = engine.kv_stats().error;
+  if (!error.empty()) Warn("K/V cannot be written to the disk: " + error);
 }
 
 Status WriteStdout(std::string_view text) { return WriteAll(STDOUT_FILENO, text, "stdout"); }

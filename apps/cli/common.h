@@ -71,10 +71,13 @@ Result<AttentionConfig> MakeAttention(const AttentionOptions& options);
 // The same for another preset's name; for verbs that compare several, so "dense" takes no field.
 Result<AttentionConfig> MakeAttention(const AttentionOptions& options, std::string_view preset);
 
-// Finds the directory (see ResolveModel), loads with a progress display. `load_seconds` and
-// `directory` may be null.
+// Finds the directory (see ResolveModel), loads with a progress display, says with -v how records
+// reach the disk. `load_seconds` and `directory` may be null.
 Result<std::unique_ptr<Engine>> OpenEngine(const GlobalOptions& global, const ModelOptions& options,
-                                           double* load_seconds, std::string* directory);
+                                           const KvOptions& kv, double* load_seconds,
+                                           std::string* directory);
+// One warning when records could not be written; to be called once.
+void WarnOfDisk(const Engine& engine);
 
 // Messages on stderr (and in the log file). Info is silent with --quiet, Detail needs -v.
 // Reply answers what a person just asked for and is never silent. StartMessages is called by main
@@ -101,6 +104,10 @@ void ClearInterrupt();
 // Waits until `fd` has something to read or has ended; false when an interrupt came first. A plain
 // read() would miss one that comes just before it.
 bool WaitForInput(int fd);
+
+// A name that somebody else chose, within a line: what a terminal could obey and what is no UTF-8
+// is written as \xNN.
+std::string OneLine(std::string_view name);
 
 bool StderrIsTerminal();
 bool UseColor(const GlobalOptions& global);  // on stderr

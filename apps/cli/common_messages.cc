@@ -5,11 +5,13 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "common.h"
+#include "run_prompt.h"
 
 namespace hga::cli {
 namespace {
@@ -124,6 +126,31 @@ int Fail(const Status& status) {
 int FailUsage(const Status& status) {
   Error(status.message());
   return kExitUsage;
+}
+
+std::string OneLine(std::string_view name) {
+  std::string safe;
+  while (!name.empty()) {
+    const size_t valid = std::min(FirstInvalidUtf8(name), name.size());
+    for (size_t i = 0; i < valid; ++i) {
+      const auto byte = static_cast<unsigned char>(name[i]);
+      // U+0080 to U+009F are control characters, too: C2 80 to C2 9F.
+      const bool control = byte < 0x20 || byte == 0x7f || byte == '\\';
+      const bool second = byte == 0xc2 && static_cast<unsigned char>(name[i + 1]) < 0xa0;
+      if (control) {
+        safe += fmt::format("\\x{:02x}", byte);
+      } else if (second) {
+        safe += fmt::format("\\xc2\\x{:02x}", static_cast<unsigned char>(name[++i]));
+      } else {
+        safe += name[i];
+      }
+    }
+    name.remove_prefix(valid);
+    if (name.empty()) break;
+    safe += fmt::format("\\x{:02x}", static_cast<unsigned char>(name.front()));
+    name.remove_prefix(1);
+  }
+  return safe;
 }
 
 void DrawBar(std::string_view bar) {

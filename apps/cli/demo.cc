@@ -284,7 +284,8 @@ Status RunDemo(const GlobalOptions& global, const DemoOptions& options) {
   Demo demo;
   // Short enough to be typed again.
   demo.seed = options.seed.value_or(std::random_device()() % 1000000);
-  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
+  HGA_ASSIGN_OR_RETURN(auto engine,
+                       OpenEngine(global, options.model, KvOptions(), nullptr, nullptr));
   Info(fmt::format("seed {}", demo.seed));
   HGA_RETURN_IF_ERROR(Perform(global, options, *engine, &demo));
   demo.total_seconds = Now() - start;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "eval_common.h"
+#include "options_kv.h"
 #include "progress.h"
 #include "table.h"
 
@@ -20,6 +21,7 @@ using Json = nlohmann::ordered_json;
 struct GapOptions {
   ModelOptions model;
   AttentionOptions flags;
+  KvFlags kv;
   std::vector<std::string> rules = {"default"};
   std::vector<std::string> texts;
   int64_t ctx = 16384;  // tokens
@@ -337,7 +339,8 @@ Result<TextFigures> MeasureText(Engine& engine, const GlobalOptions& global,
 
 Status RunGap(const GlobalOptions& global, const GapOptions& options,
               const std::vector<AttentionConfig>& rules) {
-  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(options.kv, /*session=*/false));
+  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, kv, nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
   }
@@ -366,6 +369,7 @@ void AddEvalGapCommand(CLI::App& eval, GlobalOptions& global, int* exit_code) {
       "gap", "Loss, gap, KL divergence and agreement against dense attention, per position range");
   AddModelOptions(*verb, &options->model);
   AddAttentionOptions(*verb, &options->flags, /*preset_flag=*/false);
+  AddKvOptions(*verb, &options->kv);
   verb->add_option("--attention,-a", options->rules,
                    "Rules to compare with dense: NAME[:field=value...], comma separated")
       ->delimiter(',')

@@ -94,7 +94,8 @@ Result<std::vector<AttentionConfig>> Check(const LayersOptions& options) {
 
 Status RunLayers(const GlobalOptions& global, const LayersOptions& options,
                  const std::vector<AttentionConfig>& rules) {
-  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
+  HGA_ASSIGN_OR_RETURN(auto engine,
+                       OpenEngine(global, options.model, KvOptions(), nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
   }

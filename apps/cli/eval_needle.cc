@@ -10,6 +10,7 @@
 
 #include "eval_common.h"
 #include "facts.h"
+#include "options_kv.h"
 #include "progress.h"
 #include "table.h"
 
@@ -21,6 +22,7 @@ using Json = nlohmann::ordered_json;
 struct NeedleOptions {
   ModelOptions model;
   AttentionOptions flags;
+  KvFlags kv;
   std::vector<std::string> rules = {"dense", "default"};
   std::vector<std::string> texts;
   std::vector<int64_t> ctx = {4096, 16384};           // tokens, questions and answers included
@@ -281,13 +283,15 @@ Result<std::vector<AttentionConfig>> Check(const NeedleOptions& options) {
 
 Status RunNeedle(const GlobalOptions& global, const NeedleOptions& options,
                  const std::vector<AttentionConfig>& rules) {
-  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, nullptr, nullptr));
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(options.kv, /*session=*/false));
+  HGA_ASSIGN_OR_RETURN(auto engine, OpenEngine(global, options.model, kv, nullptr, nullptr));
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, engine->info().layers));
   }
   Info(fmt::format("seed {}", options.seed));
   NeedleRun run(global, options, *engine, rules);
   HGA_RETURN_IF_ERROR(run.Run());
+  WarnOfDisk(*engine);
   if (options.json != "-") HGA_RETURN_IF_ERROR(WriteStdout(run.Text()));
   if (options.json.empty()) return OkStatus();
   return WriteJson(options.json, run.Report());
@@ -301,6 +305,7 @@ void AddEvalNeedleCommand(CLI::App& eval, GlobalOptions& global, int* exit_code)
       "needle", "Facts hidden in long texts, asked for at the end: exact answers per rule");
   AddModelOptions(*verb, &options->model);
   AddAttentionOptions(*verb, &options->flags, /*preset_flag=*/false);
+  AddKvOptions(*verb, &options->kv);
   verb->add_option("--attention,-a", options->rules,
                    "Rules to examine beside dense: NAME[:field=value...], comma separated")
       ->delimiter(',')

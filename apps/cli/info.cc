@@ -2,12 +2,15 @@
 // `hga info`: what a checkpoint is and what it would need, without loading weights.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "commands.h"
 #include "common.h"
+#include "memory_plan.h"
+#include "options_kv.h"
 #include "progress.h"
 #include "table.h"
 
@@ -19,7 +22,9 @@ using nlohmann::json;
 struct InfoFlags {
   ModelOptions model;
   AttentionOptions attention;
+  KvFlags kv;
   int64_t context = 0;
+  bool session = false;
   bool json = false;
   bool check = false;
 };
@@ -40,14 +45,14 @@ Result<Facts> Gather(const InfoFlags& flags) {
   HGA_ASSIGN_OR_RETURN(facts.attention, MakeAttention(flags.attention));
   HGA_RETURN_IF_ERROR(Validate(facts.attention, facts.model.layers));
   const int64_t context = flags.context > 0 ? flags.context : facts.model.max_position;
-  HGA_ASSIGN_OR_RETURN(facts.plan, PlanMemory(directory, facts.attention, KvOptions(), context, flags.model.span,
-                                              flags.model.threads));
+  HGA_ASSIGN_OR_RETURN(const KvOptions kv, MakeKvOptions(flags.kv, flags.session));
+  HGA_ASSIGN_OR_RETURN(facts.plan, PlanMemory(directory, facts.attention, kv, flags.session,
+                                              context, flags.model.span, flags.model.threads));
   return facts;
 }
 
 json ToJson(const Facts& facts) {
   const ModelInfo& m = facts.model;
-  const MemoryPlan& p = facts.plan;
   return {{"model",
            {{"directory", m.directory},
             {"family", m.family},
@@ -70,16 +75,7 @@ json ToJson(const Facts& facts) {
             {"shards", m.shards},
             {"eos_ids", m.eos_ids}}},
           {"attention", facts.attention.name},
-          {"memory",
-           {{"context", p.context},
-            {"weight_bytes", p.weight_bytes},
-            {"kv_bytes_per_token", p.kv_bytes_per_token},
-            {"kv_bytes", p.kv_bytes},
-            {"summary_bytes", p.summary_bytes},
-            {"scratch_bytes", p.scratch_bytes},
-            {"total_bytes", p.total_bytes},
-            {"available_bytes", p.available_bytes},
-            {"fits", p.fits}}}};
+          {"memory", PlanJson(facts.plan)}};
 }
 
 std::string ModelText(const ModelInfo& m) {
@@ -103,6 +99,20 @@ std::string ModelText(const ModelInfo& m) {
   return table.Text();
 }
 
+// How many tokens the memory would hold, if that is what is missing; "" otherwise.
+std::string WouldFit(const MemoryPlan& p) {
+  if (p.available_bytes <= 0 || p.total_bytes <= p.available_bytes) return "";
+  const int64_t fixed = p.weight_bytes + p.scratch_bytes + p.host_bytes + p.staging_bytes;
+  if (fixed >= p.available_bytes) {
+    return "; what does not grow with the context is too large alone";
+  }
+  const double per_token = static_cast<double>(p.device_bytes + p.table_bytes) /
+                           static_cast<double>(std::max<int64_t>(p.context, 1));
+  return fmt::format("; about {} tokens would fit (--ctx)",
+                     FormatCount(static_cast<int64_t>(
+                         static_cast<double>(p.available_bytes - fixed) / per_token)));
+}
+
 std::string PlanText(const Facts& facts) {
   const MemoryPlan& p = facts.plan;
   Table table;
@@ -110,23 +120,17 @@ std::string PlanText(const Facts& facts) {
                               facts.attention.name),
                   Table::Align::kLeft);
   table.AddColumn("");
-  table.AddRow({"weights", Bytes(p.weight_bytes)});
-  table.AddRow({fmt::format("K/V ({} per token)", Bytes(p.kv_bytes_per_token)), Bytes(p.kv_bytes)});
-  table.AddRow({"summaries", Bytes(p.summary_bytes)});
-  table.AddRow({"scratch", Bytes(p.scratch_bytes)});
+  for (const auto& [name, bytes] : MemoryShares(p)) table.AddRow({name, Bytes(bytes)});
   table.AddRow({"total", Bytes(p.total_bytes)});
   table.AddRow({"available", Bytes(p.available_bytes)});
-  std::string text = table.Text();
-  if (p.fits) return text + "fits\n";
-  const int64_t fixed = p.weight_bytes + p.scratch_bytes;
-  text +=
-      fmt::format("does not fit: {} more than available", Bytes(p.total_bytes - p.available_bytes));
-  if (fixed >= p.available_bytes) return text + "; weights and scratch alone are too large\n";
-  const double per_token = static_cast<double>(p.kv_bytes + p.summary_bytes) /
-                           static_cast<double>(p.context > 0 ? p.context : 1);
-  return text + fmt::format("; about {} tokens would fit (--ctx)\n",
-                            FormatCount(static_cast<int64_t>(
-                                static_cast<double>(p.available_bytes - fixed) / per_token)));
+  table.AddRow(
+      {fmt::format("all K/V ({} per token)", Bytes(p.kv_bytes_per_token)), Bytes(p.kv_bytes)});
+  if (p.disk_bytes > 0) table.AddRow({"on disk", Bytes(p.disk_bytes)});
+  if (p.disk_bytes > 0 && p.disk_available_bytes > 0) {
+    table.AddRow({"available there", Bytes(p.disk_available_bytes)});
+  }
+  if (p.fits) return table.Text() + "fits\n";
+  return table.Text() + "does not fit: " + p.why + WouldFit(p) + "\n";
 }
 
 int Check(const GlobalOptions& global, const InfoFlags& flags) {
@@ -165,6 +169,9 @@ void AddInfoCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
   const auto flags = std::make_shared<InfoFlags>();
   AddModelOptions(*verb, &flags->model, false, true);
   AddAttentionOptions(*verb, &flags->attention);
+  AddKvOptions(*verb, &flags->kv);
+  verb->add_flag("--for-session", flags->session, "Plan for K/V that is kept as a session")
+      ->group("Key/value store");
   verb->add_option("-c,--ctx", flags->context, "Tokens to plan memory for; 0: the model's")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->type_name("N")

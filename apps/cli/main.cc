@@ -54,6 +54,7 @@ void AddVerbs(CLI::App* app, GlobalOptions* global, int* exit_code) {
   AddEvalCommand(*app, *global, exit_code);
   AddBenchCommand(*app, *global, exit_code);
   AddDemoCommand(*app, *global, exit_code);
+  AddSessionCommand(*app, *global, exit_code);
   AddInfoCommand(*app, *global, exit_code);
   AddTokenizeCommand(*app, *global, exit_code);
 }

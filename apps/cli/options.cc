@@ -125,7 +125,7 @@ void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy, bo
       ->capture_default_str()
       ->group(kModelGroup);
   verb.add_option("--isa", options->isa,
-                  "Best instruction set to use: auto, ssse3, avx2, avx3 (AVX-512)")
+                  "Best instruction set to use: auto, ssse3, avx2, avx3 (AVX-512), avx3_bf16")
       ->capture_default_str()
       ->group(kModelGroup);
   verb.add_option("--span", options->span, "Most tokens computed in one pass (prefill)")

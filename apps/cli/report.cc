@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "hga/version.h"
+#include "report_kv.h"
 #include "report_machine.h"
 
 namespace hga::cli {
@@ -52,6 +53,30 @@ double DecodeSeconds(const Generated& generated) {
   return std::accumulate(generated.step_seconds.begin(), generated.step_seconds.end(), 0.0);
 }
 
+KvWork PromptWork(const Generated& g) {
+  return WorkSince(g.kv_start, g.kv_fed, g.prompt_fed, g.prompt_seconds);
+}
+
+KvWork DecodeWork(const Generated& g) {
+  return WorkSince(g.kv_fed, g.kv_end, g.decode_stats.queries, DecodeSeconds(g));
+}
+
+json TierJson(const RunReport& report) {
+  json tier = KvJson(report.kv);
+  if (report.kv.slots == 0) return tier;  // a session, but all K/V is in memory
+  tier["prompt"] = WorkJson(PromptWork(report.generated));
+  tier["decode"] = WorkJson(DecodeWork(report.generated));
+  return tier;
+}
+
+void AddTierLines(const RunReport& report, std::vector<std::string>* lines) {
+  const KvWork prompt = PromptWork(report.generated), decode = DecodeWork(report.generated);
+  const bool tiered = report.kv.slots > 0;
+  if (tiered && prompt.tokens > 0) lines->push_back(WorkLine("K/V, prefill", prompt));
+  if (tiered && decode.tokens > 0) lines->push_back(WorkLine("K/V, decode", decode));
+  lines->push_back(KvLine(report.kv));
+}
+
 bool IsStats(const std::string& text) {
   return text == "none" || text == "text" || text == "json" ||
          (text.rfind("json:", 0) == 0 && text.size() > 5);
@@ -89,34 +114,37 @@ json ReportJson(const RunReport& report) {
   const double decode_seconds = DecodeSeconds(g);
   const auto steps = static_cast<double>(g.step_seconds.size());
   const auto fed = static_cast<double>(g.prompt_fed);
-  return {{"version", HGA_VERSION},
-          {"commit", CommitText()},
-          {"model", report.model},
-          {"attention", report.attention},
-          {"threads", report.threads},
-          {"isa", report.isa},
-          {"context", report.context},
-          {"load",
-           {{"seconds", report.load_seconds},
-            {"bytes", report.weight_bytes},
-            {"bytes_per_second",
-             Ratio(static_cast<double>(report.weight_bytes), report.load_seconds)}}},
-          {"prompt",
-           {{"tokens", report.cached_tokens + g.prompt_fed},
-            {"cached_tokens", report.cached_tokens},
-            {"seconds", g.prompt_seconds},
-            {"tokens_per_second", Ratio(fed, g.prompt_seconds)}}},
-          {"first_token_ms", g.first_token_seconds * 1e3},
-          {"decode",
-           {{"tokens", g.tokens.size()},
-            {"seconds", decode_seconds},
-            {"tokens_per_second", Ratio(steps, decode_seconds)},
-            {"ms_p50", 1e3 * Percentile(g.step_seconds, 0.5)},
-            {"ms_p95", 1e3 * Percentile(g.step_seconds, 0.95)}}},
-          {"shares", {{"prompt", Shares(g.prompt_stats)}, {"decode", Shares(g.decode_stats)}}},
-          {"sampling", SamplingJson(report.sampling)},
-          {"finish", FinishName(g.finish)},
-          {"peak_memory_bytes", PeakMemoryBytes()}};
+  json all = {{"version", HGA_VERSION},
+              {"commit", CommitText()},
+              {"model", report.model},
+              {"attention", report.attention},
+              {"threads", report.threads},
+              {"isa", report.isa},
+              {"context", report.context},
+              {"load",
+               {{"seconds", report.load_seconds},
+                {"bytes", report.weight_bytes},
+                {"bytes_per_second",
+                 Ratio(static_cast<double>(report.weight_bytes), report.load_seconds)}}},
+              {"prompt",
+               {{"tokens", report.cached_tokens + g.prompt_fed},
+                {"cached_tokens", report.cached_tokens},
+                {"seconds", g.prompt_seconds},
+                {"tokens_per_second", Ratio(fed, g.prompt_seconds)}}},
+              {"first_token_ms", g.first_token_seconds * 1e3},
+              {"decode",
+               {{"tokens", g.tokens.size()},
+                {"seconds", decode_seconds},
+                {"tokens_per_second", Ratio(steps, decode_seconds)},
+                {"ms_p50", 1e3 * Percentile(g.step_seconds, 0.5)},
+                {"ms_p95", 1e3 * Percentile(g.step_seconds, 0.95)}}},
+              {"shares", {{"prompt", Shares(g.prompt_stats)}, {"decode", Shares(g.decode_stats)}}},
+              {"sampling", SamplingJson(report.sampling)},
+              {"finish", FinishName(g.finish)},
+              {"peak_memory_bytes", PeakMemoryBytes()}};
+  if (!report.kv.io.empty()) all["kv"] = TierJson(report);
+  if (!report.session.name.empty()) all["session"] = SessionJson(report.session);
+  return all;
 }
 
 std::vector<std::string> ReportLines(const RunReport& report) {
@@ -140,6 +168,8 @@ std::vector<std::string> ReportLines(const RunReport& report) {
                   FinishName(g.finish)));
   if (g.prompt_stats.queries > 0) lines.push_back(SharesLine("prefill", g.prompt_stats));
   if (g.decode_stats.queries > 0) lines.push_back(SharesLine("decode", g.decode_stats));
+  if (!report.kv.io.empty()) AddTierLines(report, &lines);
+  if (!report.session.name.empty()) lines.push_back(SessionLine(report.session));
   lines.push_back(
       fmt::format("peak memory {}", FormatBytes(static_cast<double>(PeakMemoryBytes()))));
   if (report.sampling.temperature > 0) {

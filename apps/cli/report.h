@@ -13,6 +13,7 @@
 #include "hga/engine.h"
 #include "hga/sampler.h"
 #include "run_generate.h"
+#include "session_keeper.h"
 
 namespace hga::cli {
 
@@ -27,6 +28,8 @@ struct RunReport {
   int64_t cached_tokens = 0;  // of the prompt, in the sequence already
   SamplingOptions sampling;
   Generated generated;
+  KvStats kv;             // since the engine was opened; no io: all K/V in memory
+  SessionReport session;  // no name: none
 };
 
 // --stats none|text|json|json:FILE

@@ -23,16 +23,14 @@ struct Checkpoint {
 };
 Result<Checkpoint> LookAt(const ModelOptions& model, const AttentionOptions& attention);
 
-// kResourceExhausted with the plan when `context` tokens do not fit and overcommit is not allowed.
-Status CheckMemory(const Checkpoint& checkpoint, const ModelOptions& model,
-                   const LengthFlags& length, int64_t context);
+// Tells the plan for `context` tokens. kResourceExhausted with it when they do not fit and
+// overcommit is not allowed.
+Status CheckMemory(const Checkpoint& checkpoint, const ModelOptions& model, const KvOptions& kv,
+                   bool session, const LengthFlags& length, int64_t context);
 
 // The tokens that end an answer.
 std::set<int32_t> StopTokens(const ModelInfo& info, const StopFlags& stop,
                              const std::set<int32_t>& turn_end);
-
-// One line that says where the bytes go.
-std::string MemoryLine(const MemoryPlan& plan);
 
 }  // namespace hga::cli
 

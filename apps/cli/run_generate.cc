@@ -64,6 +64,27 @@ Status FeedPrompt(const GlobalOptions& global, Engine& engine, Sequence& sequenc
   return status;
 }
 
+// A checkpoint when it is due, all but the newest token being fed. The seconds it took.
+double Keep(const GenerateRequest& request, const Generated& out) {
+  const size_t fed = out.tokens.size() - 1;
+  const auto every = static_cast<size_t>(request.checkpoint_every);
+  const bool due = fed == 0 || (every > 0 && fed % every == 0);
+  if (!request.checkpoint || !due) return 0;
+  const double start = Now();
+  request.checkpoint(std::span(out.tokens).first(fed), out.sampler);
+  return Now() - start;
+}
+
+// Feeds the last token of an answer that ended at its length.
+Status Complete(Engine& engine, Sequence& sequence, const Sampler& sampler,
+                const GenerateRequest& request, Generated* out) {
+  if (!request.checkpoint) return OkStatus();
+  const BatchItem item{&sequence, std::span(out->tokens).last(1), LogitsWanted::kNone, {}};
+  HGA_RETURN_IF_ERROR(engine.Forward({&item, 1}));
+  out->sampler = sampler.state();
+  return OkStatus();
+}
+
 // Samples and feeds until something ends the answer.
 Status Decode(Engine& engine, Sequence& sequence, Sampler& sampler, const GenerateRequest& request,
               std::span<float> logits, AnswerText* text, Generated* out) {
@@ -71,6 +92,7 @@ Status Decode(Engine& engine, Sequence& sequence, Sampler& sampler, const Genera
   context.insert(context.end(), request.prompt.begin(), request.prompt.end());
   double last = Now();
   for (;;) {
+    if (request.checkpoint) out->sampler = sampler.state();
     const int32_t token = sampler.Sample(logits, context, out->tokens);
     if (token < 0) return Internal("the model gave no number among its logits");
     const double now = Now();
@@ -92,12 +114,13 @@ Status Decode(Engine& engine, Sequence& sequence, Sampler& sampler, const Genera
     }
     if (static_cast<int64_t>(out->tokens.size()) >= request.max_tokens) {
       out->finish = FinishReason::kLength;
-      return OkStatus();
+      return Complete(engine, sequence, sampler, request, out);
     }
     if (Interrupted()) {
       out->finish = FinishReason::kInterrupted;
       return OkStatus();
     }
+    last += Keep(request, *out);
     const BatchItem item{&sequence, {&token, 1}, LogitsWanted::kLast, logits};
     HGA_RETURN_IF_ERROR(engine.Forward({&item, 1}));
   }
@@ -143,7 +166,10 @@ Result<Generated> Generate(const GlobalOptions& global, Engine& engine, Sequence
   Generated out;
   std::vector<float> logits(static_cast<size_t>(engine.info().vocab));
   sequence.ResetStats();
+  out.kv_start = engine.kv_stats();
+  out.sampler = sampler.state();
   const Status fed = FeedPrompt(global, engine, sequence, request.prompt, logits, &out);
+  out.kv_end = out.kv_fed = engine.kv_stats();
   if (fed.code() == StatusCode::kCancelled && Interrupted()) {
     out.finish = FinishReason::kInterrupted;
     return out;
@@ -154,6 +180,7 @@ Result<Generated> Generate(const GlobalOptions& global, Engine& engine, Sequence
   HGA_RETURN_IF_ERROR(Decode(engine, sequence, sampler, request, logits, &text, &out));
   HGA_RETURN_IF_ERROR(text.Finish());
   out.decode_stats = sequence.stats();
+  out.kv_end = engine.kv_stats();
   return out;
 }
 

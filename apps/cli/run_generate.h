@@ -3,6 +3,7 @@
 #ifndef HGA_APPS_CLI_RUN_GENERATE_H_
 #define HGA_APPS_CLI_RUN_GENERATE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <set>
@@ -42,6 +43,12 @@ struct GenerateRequest {
   int64_t max_tokens = 0;
   std::vector<std::string> stops;
   std::set<int32_t> stop_tokens;  // end the answer, themselves not shown
+  // When a session is kept: called with the tokens fed of the answer and the sampler's state for
+  // the next one, once the prompt is fed (and the first token shown) and then every
+  // `checkpoint_every` tokens (0: not then). The answer's last token is fed as well, so that the
+  // sequence ends where the answer does.
+  std::function<void(std::span<const int32_t>, const std::vector<std::byte>&)> checkpoint;
+  int64_t checkpoint_every = 0;
 };
 
 struct Generated {
@@ -51,9 +58,11 @@ struct Generated {
   int64_t prompt_fed = 0;  // tokens; less than the prompt after an interrupt
   double prompt_seconds = 0;
   double first_token_seconds = 0;    // from the start of the prompt; 0: none came
-  std::vector<double> step_seconds;  // of each token after the first
+  std::vector<double> step_seconds;  // of each token after the first, without checkpoints
   AttentionStats prompt_stats;
   AttentionStats decode_stats;
+  KvStats kv_start, kv_fed, kv_end;  // around prompt and answer
+  std::vector<std::byte> sampler;    // its state for the token behind the sequence's last
 };
 
 // `emit` gets whole UTF-8 characters. An interrupt ends it with kInterrupted, which is no error.

@@ -25,6 +25,8 @@ struct PromptFlags {
   std::string tokens_file;
   bool raw = false;
   bool special = false;
+
+  bool empty() const { return prompt.empty() && files.empty() && tokens_file.empty(); }
 };
 
 struct Prompt {

@@ -52,9 +52,10 @@ struct MemoryPlan {
   // In memory for good: K/V of dense layers (of all, without a bound on host memory), windows and
   // samples of the others, summaries; and their sum.
   int64_t dense_bytes = 0, window_bytes = 0, summary_bytes = 0, device_bytes = 0;
-  int64_t table_bytes = 0;  // where each cell is, checksums
-  int64_t host_bytes = 0;   // cells of layers that are not dense, in memory up to their bound
-  int64_t disk_bytes = 0;   // records
+  int64_t spilled_summary_bytes = 0;  // of layers with a beam, on disk (summary_bytes is without)
+  int64_t table_bytes = 0;            // where each cell is, checksums
+  int64_t host_bytes = 0;  // cells of layers that are not dense, in memory up to their bound
+  int64_t disk_bytes = 0;  // records
   int64_t staging_bytes = 0;
   int64_t scratch_bytes = 0;  // activations and attention scratch of all threads
   int64_t total_bytes = 0;
@@ -85,7 +86,9 @@ struct KvOptions {
 };
 
 struct EngineOptions {
-  int threads = 0;  // 0: one per core the process may use
+  std::string device = "cpu";  // or, in a build with CUDA, "cuda:0", ...
+  int64_t device_memory = 0;   // most bytes of a GPU's memory to take; 0: what is free
+  int threads = 0;             // 0: one per core the process may use
   std::string isa;  // "" or "auto": the best of the machine; "avx2", "avx3", ...: at most that
   int span = 256;   // most tokens (rows) of one Forward; scratch grows with it
   bool check_values = false;  // refuse non-finite weights while loading
@@ -116,7 +119,8 @@ struct KvStats {
   int64_t cells_on_their_way = 0;
   int64_t reads = 0, writes = 0;  // transfers
   int64_t read_bytes = 0, written_bytes = 0;
-  int64_t damaged = 0;  // cells whose checksum did not match
+  int64_t summary_pages = 0;  // pages of summaries brought in from the disk
+  int64_t damaged = 0;        // cells whose checksum did not match
   int64_t failed_reads = 0, failed_writes = 0;
   int64_t recomputed_tokens = 0;  // because a record was lost
   double stall_seconds = 0;       // waiting for reads
@@ -125,7 +129,9 @@ struct KvStats {
   int64_t evictions = 0;
   int64_t disk_bytes = 0;                   // of record files now
   double read_p50_us = 0, read_p99_us = 0;  // of a transfer; upper ends of power-of-two buckets
-  std::string error;                        // why records can't be written now; empty when they can
+  // Those buckets: element i counts the reads that took [2^i, 2^(i+1)) microseconds.
+  std::array<int64_t, 32> read_latency = {};
+  std::string error;  // why records can't be written now; empty when they can
 };
 
 // What an application keeps with a session, opaque to the engine.
@@ -221,6 +227,8 @@ class Engine {
                                                         const AttentionConfig& attention,
                                                         int64_t capacity) = 0;
   virtual KvStats kv_stats() const = 0;
+  // Whatever can be read again leaves memory, for measurements of a cold start.
+  virtual void EvictAll() = 0;
   // One pass over at most span() tokens in all. Synchronous. Either every item's tokens are
   // appended or (on error) none. Token ids outside the vocabulary: kInvalidArgument.
   virtual Status Forward(std::span<const BatchItem> items) = 0;
@@ -271,17 +279,33 @@ Result<std::vector<DeviceInfo>> ListDevices();
 // Sessions below a directory, without a model. Verify compares every record with its checksums;
 // its result is a sentence, kDataLoss when anything is damaged.
 Result<std::vector<SessionInfo>> ListSessions(const std::string& directory);
+Result<SessionInfo> FindSession(const std::string& directory, const std::string& name);
 Result<std::string> VerifySession(const std::string& directory, const std::string& name,
                                   const std::function<bool(int64_t, int64_t)>& progress);
 Status DeleteSession(const std::string& directory, const std::string& name);
 // Removes damaged sessions and then the oldest until all take at most `quota` bytes; those removed.
 Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota);
 
+// What the disk under a directory gives, measured on a temporary file of 256 MiB.
+struct DiskLimits {
+  std::string io;           // back end
+  std::string file_system;  // "ext4", "xfs", ...
+  bool direct = false;      // the page cache is passed by; else the figures are those of the cache
+  int depth = 0;            // random reads in flight
+  double random_reads_per_second = 0;  // of 4 KiB, `depth` of them at a time
+  double random_read_us = 0;           // median of 4 KiB, one at a time
+  double read_bytes_per_second = 0;    // 1 MiB, one behind the other
+  double write_bytes_per_second = 0;
+};
+// Takes about four times `seconds`. `io` as KvOptions::io. The directory must exist.
+Result<DiskLimits> MeasureDisk(const std::string& directory, const std::string& io, double seconds);
+
 // Reads config.json and all headers, no weights.
 Result<ModelInfo> ReadModelInfo(const std::string& directory);
-// The plan without loading anything.
+// The plan without loading anything. A session has the records of every layer on disk.
 Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
-                              const KvOptions& kv, int64_t context, int span, int threads);
+                              const KvOptions& kv, bool session, int64_t context, int span,
+                              int threads);
 // A directory as it is; or a Hugging Face id looked up offline in the local cache
 // (HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub). kNotFound says the
 // `hf download` line to run. `revision` "" means "main".

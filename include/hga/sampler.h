@@ -3,6 +3,7 @@
 #ifndef HGA_SAMPLER_H_
 #define HGA_SAMPLER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -45,6 +46,10 @@ class Sampler {
   // `prompt` and `answer` are the tokens so far, for the penalties.
   int32_t Sample(std::span<const float> logits, std::span<const int32_t> prompt,
                  std::span<const int32_t> answer);
+  // Where the stream of random numbers is; a sampler of equal options that takes it goes on alike.
+  std::vector<std::byte> state() const;
+  // kInvalidArgument when `state` is not what state() gives.
+  Status set_state(std::span<const std::byte> state);
 
  private:
   using Candidate = std::pair<float, int32_t>;  // logit, id

@@ -45,7 +45,7 @@ std::string Describe(const RoutingConfig& r) {
 std::string Describe(const AttentionConfig& config) {
   std::string text = config.name;
   if (config.dense) return text;
-  text += ": " + Describe(config.routing);
+  text += fmt::format(": {}", Describe(config.routing));
   for (int layer : config.dense_layers) text += fmt::format("; {} dense", layer);
   for (const auto& [layer, cells] : config.sampled_layers) {
     text += fmt::format("; {} sampled {}", layer, cells);

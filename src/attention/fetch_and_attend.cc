@@ -163,39 +163,88 @@ Status SequenceAttention::Rebuild(Ops& ops, KvHistory& history, int64_t length) 
 Status SequenceAttention::RebuildLayer(Ops& ops, KvHistory& history, int layer, int64_t length) {
   const bool needed =
       config_.KindOf(layer) == LayerKind::kRouted && spec::NeedsSummaries(config_.RuleOf(layer));
-  if (!needed) return OkStatus();
+  return needed ? RebuildChunks(ops, history, layer, 0, length / kChunk) : OkStatus();
+}
+
+Status SequenceAttention::RebuildChunks(Ops& ops, KvHistory& history, int layer, int64_t from,
+                                        int64_t to) {
   if (history.resident(layer)) {
-    Close(ops, history, layer, 0, length);
+    Close(ops, history, layer, from * kChunk, to * kChunk);
     return OkStatus();
   }
-  const int64_t chunks = length / kChunk;
   // Two pieces have room together.
   history.Settle();
   const int64_t step = std::clamp<int64_t>(
       history.fetch_room() / (2 * CellsPerRecord(history.shape())), 1, kRebuildChunks);
   const auto list = [&](int64_t first, CellFetch* fetch) {
     fetch->Begin(&history, layer);
-    const int64_t end = std::min(chunks, first + step) * spec::kCellsPerChunk;
+    const int64_t end = std::min(to, first + step) * spec::kCellsPerChunk;
     for (int head = 0; head < shape_.kv_heads; ++head) {
       for (int64_t cell = first * spec::kCellsPerChunk; cell < end; ++cell) fetch->Add(head, cell);
     }
     return history.Start(fetch);
   };
-  CellFetch* now = &(*fetches_)[0];
-  CellFetch* next = &(*fetches_)[1];
-  Status status = list(0, now);
-  for (int64_t first = 0; status.ok() && first < chunks; first += step) {
-    const int64_t end = std::min(chunks, first + step);
-    status = list(end, next);
-    if (status.ok()) status = history.Finish(now);
-    if (!status.ok()) break;
+  CellFetch fetches[2];
+  CellFetch* now = &fetches[0];
+  CellFetch* next = &fetches[1];
+  HGA_RETURN_IF_ERROR(list(from, now));
+  for (int64_t first = from; first < to; first += step) {
+    const int64_t end = std::min(to, first + step);
+    HGA_RETURN_IF_ERROR(list(end, next));
+    HGA_RETURN_IF_ERROR(history.Finish(now));
     Close(ops, history, layer, first * kChunk, end * kChunk);
     now->Release();
     std::swap(now, next);
   }
-  now->Release();
-  next->Release();
-  return status;
+  return OkStatus();
+}
+
+// The beam first, so that only what it keeps need be in memory.
+Status SequenceAttention::BringSummaries(Ops& ops, KvHistory& history, const RouteParams& route,
+                                         int layer) {
+  BeamParams p;
+  p.shape = route.shape;
+  p.rule = route.rule;
+  p.q = route.q;
+  p.first_position = route.first_position;
+  p.queries = route.queries;
+  p.summaries = route.summaries;
+  p.kept = kept_.data();
+  p.kept_stride = (route.first_position + route.queries - 1) / kChunk + 1;
+  ops.Beam(p);
+  for (;;) {
+    const Status status = pager_->Bring(layer, p.kept, p.kept_stride);
+    if (status.code() != StatusCode::kDataLoss) return status;
+    // Chunks that closed in this span have their summaries too.
+    HGA_RETURN_IF_ERROR(
+        RepairSummaries(ops, history, layer, (route.first_position + route.queries) / kChunk));
+  }
+}
+
+// Builds damaged summaries again, from the K/V they came from.
+Status SequenceAttention::RepairSummaries(Ops& ops, KvHistory& history, int layer, int64_t chunks) {
+  const std::vector<SummaryPager::Chunks> damaged = std::move(pager_->damaged());
+  pager_->damaged().clear();
+  for (const SummaryPager::Chunks& d : damaged) {
+    HGA_RETURN_IF_ERROR(RebuildChunks(ops, history, layer, d.first, std::min(d.end, chunks)));
+  }
+  return OkStatus();
+}
+
+Status SequenceAttention::Truncate(Ops& ops, KvHistory& history, int64_t length) {
+  if (pager_ == nullptr) return OkStatus();
+  const Status status = pager_->Truncate(length / kChunk);
+  if (status.code() != StatusCode::kDataLoss) return status;
+  for (int layer = 0; layer < history.shape().layers; ++layer) {
+    // Which layer a damaged page belonged to does not matter: building again changes no bit.
+    if (!pager_->paged(layer)) continue;
+    for (const SummaryPager::Chunks& d : pager_->damaged()) {
+      HGA_RETURN_IF_ERROR(
+          RebuildChunks(ops, history, layer, d.first, std::min(d.end, length / kChunk)));
+    }
+  }
+  pager_->damaged().clear();
+  return OkStatus();
 }
 
 }  // namespace hga

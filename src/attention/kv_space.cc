@@ -20,14 +20,6 @@ namespace {
 
 constexpr int kIoDepth = 256;
 
-Result<IoChoice> ChoiceOf(const std::string& name) {
-  if (name == "auto") return IoChoice::kAuto;
-  if (name == "io_uring") return IoChoice::kUring;
-  if (name == "threads") return IoChoice::kThreads;
-  return InvalidArgument(
-      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
-}
-
 Status CheckKvOptions(const KvOptions& kv) {
   for (const int64_t bytes : {kv.host_bytes, kv.device_bytes, kv.disk_bytes}) {
     if (bytes < 0) return InvalidArgument(fmt::format("a budget of {} bytes", bytes));
@@ -53,7 +45,50 @@ double LatencyQuantile(const IoQueueStats& stats, double quantile) {
   return 0;
 }
 
+// Bytes of group-level key and value means of layers with a beam: of all, and of the largest.
+struct GroupLevel {
+  int64_t all = 0;
+  int64_t largest = 0;
+};
+
+GroupLevel GroupLevelBytes(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                           int64_t capacity) {
+  GroupLevel level;
+  for (int layer = 0; layer < layers; ++layer) {
+    const RoutingConfig& rule = rules.RuleOf(layer);
+    if (rules.KindOf(layer) != LayerKind::kRouted || rule.chunk_beam == 0) continue;
+    const int64_t bytes = spec::CeilDiv(capacity, spec::kChunk) * heads.kv_heads *
+                          (LayerSummaries::KeyBytesPerChunk(rule, heads.head_dim) +
+                           LayerSummaries::ValueBytesPerChunk(rule, heads.head_dim));
+    level.all += bytes;
+    level.largest = std::max(level.largest, bytes);
+  }
+  return level;
+}
+
+// What does not fit of the group level goes to disk, but for one layer's worth, which any beam
+// fits into.
+void SpillSummaries(const AttentionConfig& rules, const HeadShape& heads, int layers,
+                    const KvOptions& options, MemoryPlan* plan) {
+  const int64_t over = plan->device_bytes - options.device_bytes;
+  if (options.device_bytes == 0 || options.directory.empty() || over <= 0) return;
+  const GroupLevel level = GroupLevelBytes(rules, heads, layers, plan->context);
+  plan->spilled_summary_bytes = std::min(over, level.all - level.largest);
+  plan->summary_bytes -= plan->spilled_summary_bytes;
+  plan->device_bytes -= plan->spilled_summary_bytes;
+  if (plan->spilled_summary_bytes > 0) plan->disk_bytes += level.all;
+}
+
 }  // namespace
+
+Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
+                                               std::string* note) {
+  if (name == "auto") return OpenIo(IoChoice::kAuto, depth, note);
+  if (name == "io_uring") return OpenIo(IoChoice::kUring, depth, note);
+  if (name == "threads") return OpenIo(IoChoice::kThreads, depth, note);
+  return InvalidArgument(
+      fmt::format("no I/O back end {}; known: auto, io_uring, threads", Quoted(name)));
+}
 
 Result<std::unique_ptr<KvSpace>> KvSpace::Open(const KvOptions& options,
                                                const HistoryShape& shape) {
@@ -74,8 +109,8 @@ Result<std::unique_ptr<KvSpace>> KvSpace::OpenOn(std::unique_ptr<IoBackend> io,
 }
 
 Status KvSpace::OpenDisk() {
-  HGA_ASSIGN_OR_RETURN(const IoChoice choice, ChoiceOf(options_.io));
-  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io, OpenIo(choice, kIoDepth, &io_note_));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<IoBackend> io,
+                       OpenNamedIo(options_.io, kIoDepth, &io_note_));
   HGA_RETURN_IF_ERROR(io->MakeDirectory(options_.directory));
   HGA_ASSIGN_OR_RETURN(const FileSystemFacts facts, FactsOf(options_.directory));
   if (facts.in_memory && !options_.allow_ram_directory) {
@@ -103,11 +138,17 @@ Status KvSpace::OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers) {
   return OkStatus();
 }
 
-Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+MemoryPlan KvSpace::PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                             int span) const {
   MemoryPlan plan;
   plan.context = capacity;
-  PlanKv(rules, heads, shape_.layers, options_, span, &plan);
+  PlanKv(rules, heads, shape_.layers, options_, false, span, &plan);
+  return plan;
+}
+
+Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                            int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
   if (options_.device_bytes == 0 || plan.device_bytes <= options_.device_bytes) return OkStatus();
   return ResourceExhausted(fmt::format(
       "{} tokens need {} bytes that stay in memory (dense layers {}, windows and samples {}, "
@@ -116,10 +157,21 @@ Status KvSpace::CheckDevice(const AttentionConfig& rules, const HeadShape& heads
       options_.device_bytes));
 }
 
+int64_t KvSpace::SummaryBudget(const AttentionConfig& rules, const HeadShape& heads,
+                               int64_t capacity, int span) const {
+  const MemoryPlan plan = PlanFor(rules, heads, capacity, span);
+  if (plan.spilled_summary_bytes == 0) return -1;
+  return GroupLevelBytes(rules, heads, shape_.layers, capacity).all - plan.spilled_summary_bytes;
+}
+
 Result<std::unique_ptr<KvHistory>> KvSpace::NewHistory(const AttentionConfig& rules,
                                                        const HeadShape& heads, int64_t capacity,
-                                                       int span) {
+                                                       int span, Device& device) {
   HGA_RETURN_IF_ERROR(CheckDevice(rules, heads, capacity, span));
+  if (!device.host_memory()) {
+    if (!tiered()) return KvHistory::MakeOnDevice(shape_, capacity, device);
+    return Unsupported(fmt::format("{}: K/V on a GPU has no disk tier", device.name()));
+  }
   if (!tiered()) return KvHistory::Make(shape_, capacity);
   return KvHistory::MakeStored(shape_, capacity, PoliciesOf(rules, shape_.layers, true),
                                tiers_.get(), Durability::kNone, -1, span);
@@ -176,6 +228,12 @@ void KvSpace::Drain() {
   if (tiers_ != nullptr) tiers_->Drain();
 }
 
+void KvSpace::EvictAll() {
+  if (tiers_ == nullptr) return;
+  Drain();
+  tiers_->pool().EvictAll();
+}
+
 KvStats KvSpace::stats() const {
   KvStats out;
   if (tiers_ == nullptr) return out;
@@ -190,6 +248,7 @@ KvStats KvSpace::stats() const {
   out.writes = io.writes;
   out.read_bytes = io.read_bytes;
   out.written_bytes = io.written_bytes;
+  out.summary_pages = tier.summary_pages;
   out.damaged = tier.damaged;
   out.failed_reads = tier.failed_reads;
   out.failed_writes = tier.failed_writes;
@@ -198,6 +257,7 @@ KvStats KvSpace::stats() const {
   out.slots_touched = tiers_->pool().touched();
   out.evictions = tiers_->pool().evictions();
   out.disk_bytes = tiers_->disk_used();
+  out.read_latency = io.read_latency;
   out.read_p50_us = LatencyQuantile(io, 0.5);
   out.read_p99_us = LatencyQuantile(io, 0.99);
   out.error = tier.write_error;
@@ -205,7 +265,7 @@ KvStats KvSpace::stats() const {
 }
 
 void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
-            const KvOptions& options, int span, MemoryPlan* plan) {
+            const KvOptions& options, bool session, int span, MemoryPlan* plan) {
   const HistoryShape shape{layers, heads.kv_heads, heads.head_dim};
   const bool tiered = options.host_bytes > 0;
   const int64_t chunks = spec::CeilDiv(plan->context, spec::kChunk);
@@ -231,10 +291,11 @@ void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
     moving += cells * CellBytes(shape);
   }
   plan->device_bytes = plan->dense_bytes + plan->window_bytes + plan->summary_bytes;
-  if (!tiered) return;
-  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
+  SpillSummaries(rules, heads, layers, options, plan);
   plan->host_bytes = std::min(moving, options.host_bytes);
-  plan->disk_bytes = moving;
+  plan->disk_bytes += session ? plan->kv_bytes : moving;
+  if (!tiered && !session) return;
+  plan->table_bytes += chunks * layers * 8 * (1 + CellsPerRecord(shape));
   const TierOptions buffers;
   plan->staging_bytes =
       Transfers::StagingBytes(shape, buffers.single_buffers, buffers.whole_buffers);

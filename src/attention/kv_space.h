@@ -13,6 +13,7 @@
 #include "hga/engine.h"
 #include "hga/status.h"
 #include "store/history.h"
+#include "store/io.h"
 #include "store/tiers.h"
 
 namespace hga {
@@ -30,10 +31,12 @@ class KvSpace {
                                                  const HistoryShape& shape);
 
   const KvOptions& options() const { return options_; }
-  // A history for spans of `span` tokens under `rules`. kResourceExhausted: what stays in memory
-  // exceeds its bound; both numbers are named.
+  // A history for spans of `span` tokens under `rules`, used by ops of `device`.
+  // kResourceExhausted: what stays in memory exceeds its bound; both numbers are named.
+  // kUnsupported: a disk tier behind a GPU.
   Result<std::unique_ptr<KvHistory>> NewHistory(const AttentionConfig& rules,
-                                                const HeadShape& heads, int64_t capacity, int span);
+                                                const HeadShape& heads, int64_t capacity, int span,
+                                                Device& device);
   // A history and the files of session `name`, found or made; `state` is what was saved.
   struct Session {
     std::unique_ptr<DurableSequence> durable;  // outlives the history
@@ -44,8 +47,13 @@ class KvSpace {
   Result<Session> OpenSession(const std::string& name, const SessionIdentity& identity,
                               const AttentionConfig& rules, const HeadShape& heads,
                               int64_t capacity, int span);
+  // Bytes of group-level summaries that a sequence may keep in memory when all of them exceed the
+  // bound of what stays there; -1: all of them may.
+  int64_t SummaryBudget(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                        int span) const;
   // Waits until nothing is under way on the disk.
   void Drain();
+  void EvictAll();
   KvStats stats() const;
   KvTiers* tiers() { return tiers_.get(); }  // null without a directory
 
@@ -55,6 +63,8 @@ class KvSpace {
   Status OpenTiers(std::unique_ptr<IoBackend> io, TierOptions tiers);
   Result<OpenedSession> FindOrCreate(const std::string& name, const SessionIdentity& identity);
   bool tiered() const { return tiers_ != nullptr && tiers_->tiered(); }
+  MemoryPlan PlanFor(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
+                     int span) const;
   Status CheckDevice(const AttentionConfig& rules, const HeadShape& heads, int64_t capacity,
                      int span) const;
 
@@ -66,7 +76,12 @@ class KvSpace {
 
 // The part of a MemoryPlan that is K/V and summaries, for plan->context tokens.
 void PlanKv(const AttentionConfig& rules, const HeadShape& heads, int layers,
-            const KvOptions& options, int span, MemoryPlan* plan);
+            const KvOptions& options, bool session, int span, MemoryPlan* plan);
+
+// The back end of KvOptions::io for up to `depth` transfers; `note` as OpenIo. kInvalidArgument: an
+// unknown name.
+Result<std::unique_ptr<IoBackend>> OpenNamedIo(const std::string& name, int depth,
+                                               std::string* note);
 
 // Bytes that record files may still take: by the quota and by the disk; 0: no directory.
 int64_t DiskFor(const KvOptions& options);

@@ -24,13 +24,12 @@ int64_t BytesOfTokens(int64_t tokens, int head_dim) {
 
 }  // namespace
 
-Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget) {
-  const size_t selections = static_cast<size_t>(rows) * static_cast<size_t>(shape.heads);
-  HGA_ASSIGN_OR_RETURN(groups_, Array<int32_t>::Make(selections * static_cast<size_t>(budget)));
-  HGA_ASSIGN_OR_RETURN(counts_, Array<int32_t>::Make(selections));
+Status AttentionScratch::Prepare(const HeadShape& shape, int rows, int budget, Device& device) {
+  const int64_t selections = int64_t{rows} * shape.heads;
+  HGA_ASSIGN_OR_RETURN(groups_, DeviceArray<int32_t>::Make(device, selections * budget));
+  HGA_ASSIGN_OR_RETURN(counts_, DeviceArray<int32_t>::Make(device, selections));
   HGA_ASSIGN_OR_RETURN(
-      tail_,
-      Array<float>::Make(selections * static_cast<size_t>(TailLayout::Width(shape.head_dim))));
+      tail_, DeviceArray<float>::Make(device, selections * TailLayout::Width(shape.head_dim)));
   return OkStatus();
 }
 
@@ -45,7 +44,8 @@ PlanView AttentionScratch::Plan(const RoutingConfig& rule, const HeadShape& shap
 
 Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
                                                   const HeadShape& shape, double rope_theta,
-                                                  const KvHistory& history) {
+                                                  const KvHistory& history, Device& device,
+                                                  int64_t summary_budget) {
   SequenceAttention a;
   a.config_ = config;
   a.shape_ = shape;
@@ -58,32 +58,53 @@ Result<SequenceAttention> SequenceAttention::Make(const AttentionConfig& config,
       a.summaries_.emplace_back();
       continue;
     }
+    const RoutingConfig& rule = config.RuleOf(layer);
+    const bool paged = summary_budget >= 0 && rule.chunk_beam > 0;
     HGA_ASSIGN_OR_RETURN(LayerSummaries summaries,
-                         LayerSummaries::Make(config.RuleOf(layer), shape, history.capacity()));
+                         LayerSummaries::Make(rule, shape, history.capacity(), paged, device));
     a.summaries_.push_back(std::move(summaries));
   }
+  a.summary_budget_ = summary_budget;
+  if (summary_budget >= 0 && history.tiers() != nullptr) {
+    HGA_ASSIGN_OR_RETURN(a.pager_,
+                         SummaryPager::Make(history.tiers(), shape, a.summaries_, summary_budget));
+    a.kept_.resize(static_cast<size_t>(shape.kv_heads) *
+                   static_cast<size_t>(spec::CeilDiv(history.capacity(), kChunk)));
+  }
+  a.ReserveFor(history.capacity());
   return a;
+}
+
+void SequenceAttention::ReserveFor(int64_t capacity) {
+  int64_t groups = 0;
+  for (int layer = 0; layer < static_cast<int>(last_.size()); ++layer) {
+    if (config_.KindOf(layer) != LayerKind::kRouted) continue;
+    const RoutingConfig& rule = config_.RuleOf(layer);
+    groups = std::max(groups, capacity / rule.group + 1);
+    const int selectors = spec::Selectors(rule, shape_.heads, shape_.kv_heads) / shape_.kv_heads;
+    LastPlanOf& last = last_[static_cast<size_t>(layer)];
+    last.groups.resize(static_cast<size_t>(shape_.kv_heads));
+    for (auto& head : last.groups)
+      head.reserve(static_cast<size_t>(selectors * rule.groups_budget));
+  }
+  marks_.reserve(static_cast<size_t>(groups));
 }
 
 void SequenceAttention::Close(Ops& ops, const KvHistory& history, int layer, int64_t old_length,
                               int64_t length) {
   const RoutingConfig& rule = config_.RuleOf(layer);
   if (config_.KindOf(layer) != LayerKind::kRouted || !spec::NeedsSummaries(rule)) return;
-  std::vector<const Bf16*> cells(static_cast<size_t>(shape_.kv_heads * spec::kCellsPerChunk));
   for (int64_t chunk = old_length / kChunk; chunk < length / kChunk; ++chunk) {
-    for (int head = 0; head < shape_.kv_heads; ++head) {
-      std::copy_n(
-          history.cells(layer) + head * history.cell_stride() + chunk * spec::kCellsPerChunk,
-          spec::kCellsPerChunk, cells.data() + head * spec::kCellsPerChunk);
-    }
     SummariseParams p;
     p.shape = shape_;
     p.rule = &rule;
     p.rope_theta = rope_theta_;
     p.chunk = chunk;
-    p.cells = cells.data();
+    p.cells = history.cells(layer) + chunk * spec::kCellsPerChunk;
+    p.cell_stride = history.cell_stride();
     p.out = summaries_[static_cast<size_t>(layer)].view();
     ops.Summarise(p);
+    if (pager_ != nullptr) pager_->Closed(layer, chunk);
   }
 }
 
@@ -119,9 +140,13 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
       p.rule = &rule;
       p.plan = scratch.Plan(rule, shape_);
       p.tail = rule.tail ? scratch.tail() : nullptr;
-      Route(ops, scratch, p, layer);
+      HGA_RETURN_IF_ERROR(Route(ops, scratch, history, p, layer));
       HGA_RETURN_IF_ERROR(AttendRouted(ops, history, layer, p));
-      CountRouted(scratch, p);
+      if (!ops.device().host_memory()) {
+        CountUnseen(p);
+        return OkStatus();
+      }
+      CountRouted(p);
       if (queries == 1) Remember(p, layer);
       return OkStatus();
     }
@@ -129,12 +154,13 @@ Status SequenceAttention::Attend(Ops& ops, AttentionScratch& scratch, KvHistory&
   return Internal("no such kind of layer");
 }
 
-void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendRoutedParams& attend,
-                              int layer) {
+Status SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, KvHistory& history,
+                                const AttendRoutedParams& attend, int layer) {
   if (!spec::NeedsSummaries(*attend.rule)) {
-    std::memset(attend.plan.counts, 0,
-                sizeof(int32_t) * static_cast<size_t>(attend.queries * attend.plan.selectors));
-    return;
+    ops.stream().Fill(
+        attend.plan.counts, 0,
+        int64_t{attend.queries} * attend.plan.selectors * static_cast<int64_t>(sizeof(int32_t)));
+    return OkStatus();
   }
   RouteParams r;
   r.shape = attend.shape;
@@ -145,7 +171,11 @@ void SequenceAttention::Route(Ops& ops, AttentionScratch& scratch, const AttendR
   r.summaries = summaries_[static_cast<size_t>(layer)].view();
   r.plan = attend.plan;
   r.tail = attend.rule->tail ? scratch.tail() : nullptr;
+  if (pager_ != nullptr && pager_->paged(layer)) {
+    HGA_RETURN_IF_ERROR(BringSummaries(ops, history, r, layer));
+  }
   ops.Route(r);
+  return OkStatus();
 }
 
 Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const AttentionConfig& config,
@@ -156,13 +186,14 @@ Status SequenceAttention::SetConfig(Ops& ops, KvHistory& history, const Attentio
           fmt::format("layer {} would become dense, but its K/V is not in memory whole", layer));
     }
   }
-  HGA_ASSIGN_OR_RETURN(SequenceAttention next, Make(config, shape_, rope_theta_, history));
+  HGA_ASSIGN_OR_RETURN(SequenceAttention next,
+                       Make(config, shape_, rope_theta_, history, ops.device(), summary_budget_));
   std::vector<bool> same(static_cast<size_t>(history.shape().layers));
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     const size_t l = static_cast<size_t>(layer);
     same[l] = config_.KindOf(layer) == LayerKind::kRouted &&
               config.KindOf(layer) == LayerKind::kRouted &&
-              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer));
+              spec::SameSummaries(config_.RuleOf(layer), config.RuleOf(layer)) && pager_ == nullptr;
     if (!same[l]) HGA_RETURN_IF_ERROR(next.RebuildLayer(ops, history, layer, length));
   }
   for (size_t l = 0; l < same.size(); ++l) {
@@ -205,7 +236,7 @@ void SequenceAttention::CountFixed(int layer, int64_t first_position, int querie
   if (kind != LayerKind::kDense) add(&stats_.routed);
 }
 
-void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoutedParams& p) {
+void SequenceAttention::CountRouted(const AttendRoutedParams& p) {
   const RoutingConfig& rule = *p.rule;
   const int per_head = p.plan.selectors / shape_.kv_heads;
   const int64_t last = p.first_position + p.queries - 1;
@@ -214,11 +245,11 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
   // Tokens of the span's windows together: everything but what lies before the first local window.
   const int64_t windows = last + 1 - first_range.size();
-  std::vector<uint8_t>& marks = scratch.marks();
   AttentionStats::Sums sums;
   double share = 0;  // of the context at the span's end, summed over KV heads
+  double bytes = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
-    marks.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
+    marks_.assign(static_cast<size_t>(range.end / rule.group + 1), 0);
     int64_t distinct = 0;
     for (int i = 0; i < p.queries; ++i) {
       const auto own =
@@ -229,7 +260,7 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
         opened += p.plan.counts[at];
         for (int g = 0; g < p.plan.counts[at]; ++g) {
           const int32_t group = p.plan.groups[at * p.plan.budget + g];
-          uint8_t& mark = marks[static_cast<size_t>(group)];
+          uint8_t& mark = marks_[static_cast<size_t>(group)];
           if (mark == 0 && int64_t{group} * rule.group < first_range.end) ++distinct;
           mark = 1;
         }
@@ -241,9 +272,19 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
     }
     const int64_t fetched = windows + distinct * rule.group;
     share += static_cast<double>(fetched) / static_cast<double>(last + 1);
-    stats_.bytes_read += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
+    bytes += static_cast<double>(BytesOfTokens(fetched, shape_.head_dim));
   }
   sums.fetched = sums.context * share / shape_.kv_heads;
+  AddRouted(p, sums, bytes);
+}
+
+// Adds a routed span's sums, what it read of K/V, and its scan of the summaries.
+void SequenceAttention::AddRouted(const AttendRoutedParams& p, const AttentionStats::Sums& sums,
+                                  double kv_bytes) {
+  const RoutingConfig& rule = *p.rule;
+  const auto range =
+      spec::CandidateRange(p.first_position + p.queries - 1, rule.sink_chunks, rule.local_chunks);
+  stats_.bytes_read += kv_bytes;
   stats_.flops += 4.0 * sums.visible * shape_.queries_per_kv() * shape_.head_dim;
   if (spec::NeedsSummaries(rule)) {
     const double means = 1.0 / rule.key_span + (rule.tail ? 1.0 / rule.value_span : 0.0);
@@ -259,11 +300,38 @@ void SequenceAttention::CountRouted(AttentionScratch& scratch, const AttendRoute
   }
 }
 
+// As CountRouted, from sizes alone: how many groups a plan opens is known without it.
+void SequenceAttention::CountUnseen(const AttendRoutedParams& p) {
+  const RoutingConfig& rule = *p.rule;
+  const int per_head = p.plan.selectors / shape_.kv_heads;
+  const int64_t last = p.first_position + p.queries - 1;
+  const auto first_range =
+      spec::CandidateRange(p.first_position, rule.sink_chunks, rule.local_chunks);
+  const auto range = spec::CandidateRange(last, rule.sink_chunks, rule.local_chunks);
+  AttentionStats::Sums sums;
+  int64_t distinct = 0;
+  for (int i = 0; i < p.queries; ++i) {
+    const auto own =
+        spec::CandidateRange(p.first_position + i, rule.sink_chunks, rule.local_chunks);
+    const int64_t kept = spec::BeamChunks(own.size() / kChunk, rule.chunk_beam, rule.beam_share);
+    const int64_t opened = std::min<int64_t>(rule.groups_budget, kept * spec::GroupsPerChunk(rule));
+    const double context = static_cast<double>(p.first_position + i + 1);
+    distinct = std::min(distinct + opened * per_head, range.size() / rule.group);
+    sums.context += context * shape_.kv_heads;
+    sums.visible +=
+        (context - static_cast<double>(own.size()) + static_cast<double>(opened * rule.group)) *
+        shape_.kv_heads;
+  }
+  const int64_t fetched = std::min(last + 1, last + 1 - first_range.size() + distinct * rule.group);
+  sums.fetched = sums.context * static_cast<double>(fetched) / static_cast<double>(last + 1);
+  AddRouted(p, sums,
+            static_cast<double>(BytesOfTokens(fetched, shape_.head_dim)) * shape_.kv_heads);
+}
+
 void SequenceAttention::Remember(const AttendRoutedParams& p, int layer) {
   LastPlanOf& last = last_[static_cast<size_t>(layer)];
   const int per_head = p.plan.selectors / shape_.kv_heads;
   last.group = p.rule->group;
-  last.groups.resize(static_cast<size_t>(shape_.kv_heads));
   for (int head = 0; head < shape_.kv_heads; ++head) {
     std::vector<int32_t>& groups = last.groups[static_cast<size_t>(head)];
     groups.clear();

@@ -2,6 +2,7 @@
 // The sessions of a directory, for programs that look at them without a model.
 #include <fmt/format.h>
 
+#include "base/file.h"
 #include "hga/engine.h"
 #include "store/catalog.h"
 
@@ -13,6 +14,12 @@ SessionInfo InfoOfEntry(const SessionEntry& entry) {
   if (entry.status == SessionStatus::kLocked) info.state = "in use";
   if (entry.status == SessionStatus::kDamaged) info.state = "damaged: " + entry.why;
   return info;
+}
+
+// Names the session where the catalog names the file that is not there.
+Status About(const std::string& directory, const std::string& name, const Status& status) {
+  if (status.code() != StatusCode::kNotFound) return status;
+  return NotFound(fmt::format("{}: there is no session {}", Quoted(directory), Quoted(name)));
 }
 
 // A way to the disk for looking at sessions; speed is no matter.
@@ -29,11 +36,18 @@ Result<std::vector<SessionInfo>> ListSessions(const std::string& directory) {
   return sessions;
 }
 
+Result<SessionInfo> FindSession(const std::string& directory, const std::string& name) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  HGA_ASSIGN_OR_RETURN(const SessionEntry entry, Catalog(io.get(), directory).Find(name));
+  return InfoOfEntry(entry);
+}
+
 Result<std::string> VerifySession(const std::string& directory, const std::string& name,
                                   const std::function<bool(int64_t, int64_t)>& progress) {
   HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
-  HGA_ASSIGN_OR_RETURN(const VerifyReport report,
-                       Catalog(io.get(), directory).Verify(name, progress));
+  const Result<VerifyReport> verified = Catalog(io.get(), directory).Verify(name, progress);
+  if (!verified.ok()) return About(directory, name, verified.status());
+  const VerifyReport& report = *verified;
   std::string text = fmt::format("{} records: {} good, {} damaged, {} missing", report.records,
                                  report.good, report.damaged, report.missing);
   if (report.tail_damaged) text += "; the unfinished chunk is damaged";
@@ -44,7 +58,7 @@ Result<std::string> VerifySession(const std::string& directory, const std::strin
 
 Status DeleteSession(const std::string& directory, const std::string& name) {
   HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
-  return Catalog(io.get(), directory).Delete(name);
+  return About(directory, name, Catalog(io.get(), directory).Delete(name));
 }
 
 Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota) {

@@ -13,8 +13,8 @@ class Cutter {
  public:
   explicit Cutter(uint8_t* base) : base_(base) {}
   template <class T>
-  T* Take(int64_t count) {
-    offset_ = spec::CeilDiv(offset_, static_cast<int64_t>(kAlignment)) * kAlignment;
+  T* Take(int64_t count, int64_t alignment = kAlignment) {
+    offset_ = spec::CeilDiv(offset_, alignment) * alignment;
     T* piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + offset_);
     offset_ += count * static_cast<int64_t>(sizeof(T));
     return piece;
@@ -26,22 +26,33 @@ class Cutter {
   int64_t offset_ = 0;
 };
 
-SummaryView Cut(Cutter* cutter, const RoutingConfig& rule, const HeadShape& shape,
-                int64_t capacity) {
-  const int bytes = rule.summary_dtype == SummaryDtype::kFp8 ? 1 : 2;
-  const int64_t chunks = spec::CeilDiv(capacity, spec::kChunk), heads = shape.kv_heads;
+// Chunks whose key means, and value means, are whole pages of 4 KiB under every valid rule with
+// heads of 64 elements or more.
+constexpr int64_t kPagedChunks = 64;
+
+int ElementBytes(const RoutingConfig& rule) {
+  return rule.summary_dtype == SummaryDtype::kFp8 ? 1 : 2;
+}
+
+SummaryView Cut(Cutter* cutter, const RoutingConfig& rule, const HeadShape& shape, int64_t capacity,
+                bool paged) {
+  const int bytes = ElementBytes(rule);
+  const int64_t heads = shape.kv_heads;
+  const int64_t alignment = paged ? LayerSummaries::kPageBytes : int64_t{kAlignment};
+  int64_t chunks = spec::CeilDiv(capacity, spec::kChunk);
+  if (paged) chunks = spec::CeilDiv(chunks, kPagedChunks) * kPagedChunks;
   const auto panels = [](int64_t means) {
     return spec::CeilDiv(means, spec::kPanel) * spec::kPanel;
   };
   SummaryView v;
   v.chunks = chunks;
   v.key_means = panels(chunks * spec::KeyMeansPerChunk(rule));
-  v.keys = cutter->Take<uint8_t>(heads * v.key_means * shape.head_dim * bytes);
-  v.key_scales = cutter->Take<float>(heads * v.key_means);
+  v.keys = cutter->Take<uint8_t>(heads * v.key_means * shape.head_dim * bytes, alignment);
+  v.key_scales = cutter->Take<float>(heads * v.key_means, alignment);
   if (rule.tail) {
     v.value_means = chunks * spec::ValueMeansPerChunk(rule);
-    v.values = cutter->Take<uint8_t>(heads * v.value_means * shape.head_dim * bytes);
-    v.value_scales = cutter->Take<float>(heads * v.value_means);
+    v.values = cutter->Take<uint8_t>(heads * v.value_means * shape.head_dim * bytes, alignment);
+    v.value_scales = cutter->Take<float>(heads * v.value_means, alignment);
   }
   if (rule.chunk_beam > 0) {
     v.chunk_key_means = panels(chunks * spec::ChunkMeansPerChunk(rule));
@@ -58,22 +69,38 @@ SummaryView Cut(Cutter* cutter, const RoutingConfig& rule, const HeadShape& shap
 }  // namespace
 
 Result<LayerSummaries> LayerSummaries::Make(const RoutingConfig& rule, const HeadShape& shape,
-                                            int64_t capacity) {
+                                            int64_t capacity, bool paged, Device& device) {
   LayerSummaries s;
   if (!spec::NeedsSummaries(rule)) return s;
   Cutter measure(nullptr);
-  Cut(&measure, rule, shape, capacity);
-  HGA_ASSIGN_OR_RETURN(s.memory_, Array<uint8_t>::Make(static_cast<size_t>(measure.bytes())));
-  Cutter cutter(s.memory_.data());
-  s.view_ = Cut(&cutter, rule, shape, capacity);
+  Cut(&measure, rule, shape, capacity, paged);
+  if (device.host_memory()) {
+    HGA_ASSIGN_OR_RETURN(s.memory_,
+                         Array<uint8_t>::Make(static_cast<size_t>(measure.bytes()), !paged));
+  } else {
+    HGA_ASSIGN_OR_RETURN(s.device_memory_, DeviceArray<uint8_t>::Make(device, measure.bytes()));
+  }
+  Cutter cutter(device.host_memory() ? s.memory_.data() : s.device_memory_.data());
+  s.view_ = Cut(&cutter, rule, shape, capacity, paged);
+  s.paged_ = paged;
+  s.key_bytes_ = KeyBytesPerChunk(rule, shape.head_dim);
+  s.value_bytes_ = ValueBytesPerChunk(rule, shape.head_dim);
   return s;
+}
+
+int64_t LayerSummaries::KeyBytesPerChunk(const RoutingConfig& rule, int head_dim) {
+  return int64_t{spec::KeyMeansPerChunk(rule)} * head_dim * ElementBytes(rule);
+}
+
+int64_t LayerSummaries::ValueBytesPerChunk(const RoutingConfig& rule, int head_dim) {
+  return int64_t{spec::ValueMeansPerChunk(rule)} * head_dim * ElementBytes(rule);
 }
 
 int64_t LayerSummaries::BytesPerToken(const RoutingConfig& rule, const HeadShape& shape) {
   if (!spec::NeedsSummaries(rule)) return 0;
   constexpr int64_t kTokens = 64 * spec::kChunk;
   Cutter measure(nullptr);
-  Cut(&measure, rule, shape, kTokens);
+  Cut(&measure, rule, shape, kTokens, false);
   return spec::CeilDiv(measure.bytes(), kTokens);
 }
 

@@ -4,6 +4,9 @@
 //
 // Promise of every backend: an output row is a function of its own inputs alone. Its bits do not
 // depend on how many rows stand beside it, on the span or on the number of threads.
+//
+// Every pointer of a parameter struct is memory of the backend's device, tables of pointers and of
+// weights included; only `rule` is host memory, read before the call returns.
 #ifndef HGA_BACKEND_OPS_H_
 #define HGA_BACKEND_OPS_H_
 
@@ -11,6 +14,7 @@
 #include <span>
 #include <string>
 
+#include "backend/device.h"
 #include "base/dtype.h"
 #include "hga/config.h"
 #include "hga/status.h"
@@ -105,7 +109,8 @@ struct SummariseParams {
   const RoutingConfig* rule = nullptr;
   double rope_theta = 0;               // for mixed_rope
   int64_t chunk = 0;                   // index
-  const Bf16* const* cells = nullptr;  // [kv_heads][8] cells of the chunk
+  const Bf16* const* cells = nullptr;  // [kv_heads][cell_stride], the chunk's 8 cells first
+  int64_t cell_stride = 8;
   SummaryView out;
 };
 
@@ -138,6 +143,19 @@ struct RouteParams {
   SummaryView summaries;
   PlanView plan;
   float* tail = nullptr;  // [queries][heads][TailLayout::Width]; null when the rule has no tail
+};
+
+// Step 4 alone: which candidate chunks survive the first level for any of the queries, so that only
+// their group level need be in memory for Route. Without a first level (few candidates) all do.
+struct BeamParams {
+  HeadShape shape;
+  const RoutingConfig* rule = nullptr;
+  const float* q = nullptr;  // [queries][heads][head_dim], values exactly bf16
+  int64_t first_position = 0;
+  int queries = 0;
+  SummaryView summaries;    // only the chunk level is read
+  uint8_t* kept = nullptr;  // [kv_heads][kept_stride] by chunk from position 0, set to 0 or 1
+  int64_t kept_stride = 0;  // at least the chunks up to the last query's candidates
 };
 
 // Steps 2 to 5 without selecting: the score of every group, for tests and traces.
@@ -220,7 +238,8 @@ struct SiluParams {
   int64_t count = 0;
 };
 
-// One backend on one device. Calls are synchronous on the CPU; not thread-safe.
+// One backend on one device. Not thread-safe. Calls are queued on `stream()`: on the CPU they are
+// done when they return, elsewhere when the stream has come to them.
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -229,6 +248,11 @@ class Ops {
   // Allocates scratch. May be called again with larger limits. kResourceExhausted.
   virtual Status Prepare(const OpsLimits& limits) = 0;
   virtual int64_t scratch_bytes() const = 0;
+  virtual Device& device() = 0;
+  virtual Stream& stream() = 0;
+  // The first failure of any call so far. Ops return nothing, so whoever uses their results asks
+  // here, after waiting for the stream.
+  virtual Status status() const = 0;
 
   // Independent products, in one parallel region.
   virtual void Linear(std::span<const LinearParams> jobs) = 0;
@@ -237,6 +261,7 @@ class Ops {
   virtual void Silu(const SiluParams& p) = 0;
   virtual void Experts(const ExpertsParams& p) = 0;
   virtual void Summarise(const SummariseParams& p) = 0;
+  virtual void Beam(const BeamParams& p) = 0;
   virtual void Score(const ScoreParams& p) = 0;
   virtual void Select(const SelectParams& p) = 0;
   virtual void Route(const RouteParams& p) = 0;

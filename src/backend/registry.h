@@ -15,7 +15,10 @@ namespace hga {
 
 struct BackendOptions {
   int threads = 0;  // 0: one per core the process may use
-  std::string isa;  // "" or "auto": the machine's best; "ssse3", "avx2", "avx3": at most that
+  std::string isa;  // "" or "auto": the machine's best; "ssse3", "avx2", "avx3"...: at most that
+  // Most bytes of a GPU's memory this backend may hold, its scratch included; 0: what is free when
+  // it opens, less a reserve for the driver.
+  int64_t device_memory = 0;
 };
 
 using BackendFactory = std::function<Result<std::unique_ptr<Ops>>(const BackendOptions&)>;

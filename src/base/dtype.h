@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/host_device.h"
+
 namespace hga {
 
 using Bf16 = uint16_t;  // bit patterns; arithmetic is always float32
@@ -14,20 +16,22 @@ using Fp8 = uint8_t;    // E4M3 (finite, 448 the largest, 0x7F and 0xFF are NaN)
 
 enum class Dtype : uint8_t { kF32, kF16, kBf16, kFp8 };
 
-constexpr int BytesOf(Dtype dtype) {
+HGA_HD constexpr int BytesOf(Dtype dtype) {
   return dtype == Dtype::kF32 ? 4 : dtype == Dtype::kFp8 ? 1 : 2;
 }
 
-inline float Bf16ToFloat(Bf16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
+HGA_HD inline float Bf16ToFloat(Bf16 b) {
+  return std::bit_cast<float>(static_cast<uint32_t>(b) << 16);
+}
 
 // Nearest, ties to even; NaN stays NaN.
-inline Bf16 FloatToBf16(float x) {
+HGA_HD inline Bf16 FloatToBf16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<Bf16>((bits >> 16) | 0x40);
   return static_cast<Bf16>((bits + 0x7FFFu + ((bits >> 16) & 1)) >> 16);
 }
 
-inline float F16ToFloat(uint16_t h) {
+HGA_HD inline float F16ToFloat(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
   const uint32_t exponent = (h >> 10) & 31, mantissa = h & 1023u;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
@@ -35,7 +39,7 @@ inline float F16ToFloat(uint16_t h) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
-inline float Fp8ToFloat(Fp8 b) {
+HGA_HD inline float Fp8ToFloat(Fp8 b) {
   const int exponent = (b >> 3) & 15, mantissa = b & 7;
   float value;
   if (exponent == 15 && mantissa == 7) {
@@ -50,7 +54,7 @@ inline float Fp8ToFloat(Fp8 b) {
 }
 
 // Nearest, ties to even, saturating at 448; NaN becomes NaN.
-inline Fp8 FloatToFp8(float x) {
+HGA_HD inline Fp8 FloatToFp8(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint8_t sign = static_cast<uint8_t>((bits >> 24) & 0x80);
   const float a = std::fabs(x);

@@ -15,7 +15,7 @@
 
 namespace hga {
 
-Result<Pages> Pages::Reserve(size_t bytes) {
+Result<Pages> Pages::Reserve(size_t bytes, bool huge_pages) {
   Pages pages;
   if (bytes == 0) return pages;
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -25,7 +25,7 @@ Result<Pages> Pages::Reserve(size_t bytes) {
         fmt::format("cannot reserve {} bytes of memory: {}", bytes, std::strerror(errno)));
   }
   // Large pages cut address translation for streams over the whole history; only a wish.
-  madvise(data, bytes, MADV_HUGEPAGE);
+  madvise(data, bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   pages.data_ = static_cast<std::byte*>(data);
   pages.size_ = bytes;
   return pages;
@@ -46,6 +46,8 @@ void Pages::Release(size_t offset) {
   const size_t first = (offset + page - 1) / page * page;
   if (first < size_) madvise(data_ + first, size_ - first, MADV_DONTNEED);
 }
+
+void Pages::Discard(size_t offset, size_t bytes) { madvise(data_ + offset, bytes, MADV_DONTNEED); }
 
 namespace {
 

@@ -19,7 +19,8 @@ class Pages {
  public:
   Pages() = default;
   // kResourceExhausted when the address space or the overcommit limit refuses `bytes`.
-  static Result<Pages> Reserve(size_t bytes);
+  // `huge_pages` asks for large ones, which suit streams; without, Discard gives memory back.
+  static Result<Pages> Reserve(size_t bytes, bool huge_pages = true);
   ~Pages();
   Pages(Pages&& other) noexcept { *this = std::move(other); }
   Pages& operator=(Pages&& other) noexcept;
@@ -30,6 +31,8 @@ class Pages {
   size_t size() const { return size_; }
   // Gives touched pages of [offset, size) back; they read as zeros afterwards.
   void Release(size_t offset);
+  // The same for [offset, offset + bytes), whole pages of 4 KiB.
+  void Discard(size_t offset, size_t bytes);
 
  private:
   std::byte* data_ = nullptr;
@@ -41,8 +44,8 @@ template <typename T>
 class Array {
  public:
   Array() = default;
-  static Result<Array> Make(size_t count) {
-    HGA_ASSIGN_OR_RETURN(Pages pages, Pages::Reserve(count * sizeof(T)));
+  static Result<Array> Make(size_t count, bool huge_pages = true) {
+    HGA_ASSIGN_OR_RETURN(Pages pages, Pages::Reserve(count * sizeof(T), huge_pages));
     Array array;
     array.pages_ = std::move(pages);
     array.count_ = count;
@@ -52,6 +55,7 @@ class Array {
   size_t size() const { return count_; }
   T& operator[](size_t i) const { return data()[i]; }
   void Release(size_t first) { pages_.Release(first * sizeof(T)); }
+  void Discard(size_t first, size_t count) { pages_.Discard(first * sizeof(T), count * sizeof(T)); }
 
  private:
   Pages pages_;

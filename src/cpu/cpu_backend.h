@@ -9,8 +9,8 @@
 
 namespace hga {
 
-// Instruction sets by name: "ssse3" (or "neon"), "avx2", "avx3" (AVX-512). kUnsupported when the
-// machine lacks the one asked for.
+// Instruction sets by name: "ssse3" (or "neon"), "avx2", "avx3" (AVX-512), "avx3_bf16" (with its
+// dot products of bf16). kUnsupported when the machine lacks the one asked for.
 Result<std::unique_ptr<Ops>> OpenCpu(const BackendOptions& options);
 
 }  // namespace hga

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/scan_bf16.h"
 #include "cpu/summarise.h"
 #include "hwy/highway.h"
 #include "spec/layout.h"
@@ -152,17 +153,23 @@ namespace {
 struct IsaName {
   const char* name;
   int64_t target;
+  bool bf16_dot;  // of the target's machines those that multiply pairs of bf16
   const char* shown;
 };
 constexpr IsaName kIsas[] = {
 #if HWY_ARCH_X86
-    {"avx3", HWY_AVX3, "AVX-512"},
-    {"avx2", HWY_AVX2, "AVX2"},
-    {"ssse3", HWY_SSSE3, "SSSE3"},
+    {"avx3_bf16", HWY_AVX3, true, "AVX-512 BF16"},
+    {"avx3", HWY_AVX3, false, "AVX-512"},
+    {"avx2", HWY_AVX2, false, "AVX2"},
+    {"ssse3", HWY_SSSE3, false, "SSSE3"},
 #else
-    {"neon", HWY_NEON, "NEON"},
+    {"neon", HWY_NEON, false, "NEON"},
 #endif
 };
+
+bool Supported(const IsaName& isa) {
+  return (hwy::SupportedTargets() & isa.target) != 0 && (!isa.bf16_dot || cpu::HasBf16Dot());
+}
 
 }  // namespace
 
@@ -176,12 +183,13 @@ Result<std::unique_ptr<Ops>> OpenCpu(const BackendOptions& options) {
   for (const IsaName& isa : kIsas) {
     known += fmt::format("{}{}", known.empty() ? "" : ", ", isa.name);
     if (!any && options.isa != isa.name) continue;
-    if ((hwy::SupportedTargets() & isa.target) == 0) {
+    if (!Supported(isa)) {
       if (any) continue;
       return Unsupported(fmt::format("this machine has no {}", isa.shown));
     }
     cpu::CpuKernels kernels{isa.target, isa.shown, cpu::LinearKernelsFor(isa.target),
                             cpu::ScanKernelsFor(isa.target), cpu::AttendKernelsFor(isa.target)};
+    if (isa.bf16_dot) kernels.scan.scan = cpu::ScanBf16;
     return std::unique_ptr<Ops>(
         std::make_unique<cpu::CpuOps>(kernels, options.threads > 0 ? options.threads : cores));
   }

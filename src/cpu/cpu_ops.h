@@ -7,6 +7,7 @@
 #include <string>
 #include <type_traits>
 
+#include "backend/host_device.h"
 #include "backend/ops.h"
 #include "cpu/dispatch.h"
 #include "cpu/scratch.h"
@@ -22,6 +23,9 @@ class CpuOps final : public Ops {
   int threads() const override { return team_.size(); }
   Status Prepare(const OpsLimits& limits) override { return scratch_.Prepare(limits, threads()); }
   int64_t scratch_bytes() const override;
+  Device& device() override { return device_; }
+  Stream& stream() override { return stream_; }
+  Status status() const override { return OkStatus(); }
 
   void Linear(std::span<const LinearParams> jobs) override;
   void Norm(const NormParams& p) override;
@@ -29,6 +33,7 @@ class CpuOps final : public Ops {
   void Silu(const SiluParams& p) override;
   void Experts(const ExpertsParams& p) override;
   void Summarise(const SummariseParams& p) override;
+  void Beam(const BeamParams& p) override;
   void Score(const ScoreParams& p) override;
   void Select(const SelectParams& p) override;
   void Route(const RouteParams& p) override;
@@ -54,6 +59,8 @@ class CpuOps final : public Ops {
   CpuKernels kernels_;
   ThreadTeam team_;
   Scratch scratch_;
+  HostDevice device_;
+  HostStream stream_;
 };
 
 // Consecutive queries of one chunk, at most `most`.

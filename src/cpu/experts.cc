@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
-#include <vector>
 
 #include "cpu/cpu_ops.h"
 #include "spec/layout.h"
@@ -22,6 +21,7 @@ struct Buffers {
   int32_t* expert;  // [rows * k], by (row, rank)
   int32_t* place;   // [rows * k]: where (row, rank) lies among the grouped rows
   int32_t* start;   // [experts + 1]
+  int32_t* next;    // [experts]
 };
 
 Buffers Cut(const ExpertsParams& p, float* floats, int32_t* ints) {
@@ -36,6 +36,7 @@ Buffers Cut(const ExpertsParams& p, float* floats, int32_t* ints) {
   b.expert = ints;
   b.place = b.expert + n;
   b.start = b.place + n;
+  b.next = b.start + p.experts + 1;
   return b;
 }
 
@@ -62,8 +63,8 @@ void Group(const ExpertsParams& p, const Buffers& b) {
   std::fill_n(b.start, p.experts + 1, 0);
   for (int64_t i = 0; i < n; ++i) ++b.start[b.expert[i] + 1];
   std::partial_sum(b.start, b.start + p.experts + 1, b.start);
-  std::vector<int32_t> next(b.start, b.start + p.experts);
-  for (int64_t i = 0; i < n; ++i) b.place[i] = next[static_cast<size_t>(b.expert[i])]++;
+  std::copy_n(b.start, p.experts, b.next);
+  for (int64_t i = 0; i < n; ++i) b.place[i] = b.next[b.expert[i]]++;
 }
 
 }  // namespace
@@ -84,17 +85,18 @@ void CpuOps::Experts(const ExpertsParams& p) {
                 sizeof(float) * static_cast<size_t>(p.hidden));
   }
 
-  std::vector<LinearParams> jobs;
+  LinearParams* jobs = scratch_.expert_jobs().data();
+  size_t count = 0;
   for (int e = 0; e < p.experts; ++e) {
     const int64_t first = b.start[e];
     const int rows = b.start[e + 1] - b.start[e];
     if (rows == 0) continue;
     const float* x = b.x + first * p.hidden;
     float* hidden = b.hidden + first * 2 * p.width;
-    jobs.push_back({x, p.hidden, rows, p.gate[e], hidden, 2 * p.width, false});
-    jobs.push_back({x, p.hidden, rows, p.up[e], hidden + p.width, 2 * p.width, false});
+    jobs[count++] = {x, p.hidden, rows, p.gate[e], hidden, 2 * p.width, false};
+    jobs[count++] = {x, p.hidden, rows, p.up[e], hidden + p.width, 2 * p.width, false};
   }
-  Linear(jobs);
+  Linear({jobs, count});
   Parallel(spec::CeilDiv(int64_t{p.rows} * k, 64), [&](int64_t task, ThreadScratch&) {
     const int64_t end = std::min(int64_t{p.rows} * k, task * 64 + 64);
     for (int64_t i = task * 64; i < end; ++i) {
@@ -102,15 +104,15 @@ void CpuOps::Experts(const ExpertsParams& p) {
       kernels_.linear.silu({hidden, hidden + p.width, b.act + i * p.width, p.width}, 0, p.width);
     }
   });
-  jobs.clear();
+  count = 0;
   for (int e = 0; e < p.experts; ++e) {
     const int64_t first = b.start[e];
     const int rows = b.start[e + 1] - b.start[e];
     if (rows == 0) continue;
-    jobs.push_back({b.act + first * p.width, p.width, rows, p.down[e], b.y + first * p.hidden,
-                    p.hidden, false});
+    jobs[count++] = {b.act + first * p.width, p.width,  rows, p.down[e],
+                     b.y + first * p.hidden,  p.hidden, false};
   }
-  Linear(jobs);
+  Linear({jobs, count});
   Parallel(spec::CeilDiv(p.rows, 32), [&](int64_t task, ThreadScratch&) {
     for (int64_t r = task * 32; r < std::min<int64_t>(p.rows, task * 32 + 32); ++r) {
       for (int j = 0; j < k; ++j) {

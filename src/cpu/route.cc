@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #include "base/check.h"
 #include "cpu/cpu_ops.h"
@@ -38,11 +37,15 @@ class RouteTile {
             const SummaryView& summaries, RouteWorkspace& w)
       : kernels_(kernels), shape_(shape), rule_(rule), sum_(summaries), w_(w) {}
 
-  // Returns false when the tile's queries have no candidates.
-  bool Begin(const float* q, int64_t first_position, const QueryTile& tile, int kv_head);
+  // Returns false when the tile's queries have no candidates. What a tile knows beside its
+  // workspace follows from these arguments alone.
+  bool Begin(int64_t first_position, const QueryTile& tile, int kv_head);
+  void Gather(const float* q) const { GatherQueries(shape_, q, tile_, kv_head_, w_.q.data()); }
   int segments() const { return static_cast<int>(last_segment_ - first_segment_); }
   // The first level: which chunks survive, per selector.
   void Beam(ThreadScratch& t);
+  // Marks, by chunk from position 0, those that survive for any selector of the tile.
+  void AddKept(uint8_t* kept) const;
   void ScanSegment(int index, ThreadScratch& t);
   void Combine();
   int selectors() const { return rows_ / rows_per_selector_; }  // of the whole tile
@@ -100,7 +103,7 @@ class RouteTile {
   int64_t first_segment_ = 0, last_segment_ = 0;
 };
 
-bool RouteTile::Begin(const float* q, int64_t first_position, const QueryTile& tile, int kv_head) {
+bool RouteTile::Begin(int64_t first_position, const QueryTile& tile, int kv_head) {
   tile_ = tile;
   kv_head_ = kv_head;
   const int r = shape_.queries_per_kv();
@@ -113,7 +116,6 @@ bool RouteTile::Begin(const float* q, int64_t first_position, const QueryTile& t
   kept_chunks_ = spec::BeamChunks(chunks_, rule_.chunk_beam, rule_.beam_share);
   first_segment_ = range_.begin / kSegmentTokens;
   last_segment_ = spec::CeilDiv(range_.end, kSegmentTokens);
-  GatherQueries(shape_, q, tile, kv_head, w_.q.data());
   return true;
 }
 
@@ -136,6 +138,7 @@ ScanArgs RouteTile::ScanOf(bool chunk_level, const spec::TokenRange& tokens,
   a.e = t.e.data();
   a.e_stride = a.last - a.first;
   a.panel = t.panel.data();
+  a.narrow = t.narrow.data();
   return a;
 }
 
@@ -172,6 +175,13 @@ void RouteTile::Beam(ThreadScratch& t) {
     Select(kernels_.scan, scores, chunks_, static_cast<int>(kept_chunks_), t.select(), chosen);
     std::memset(Kept(s), 0, static_cast<size_t>(chunks_));
     for (int64_t i = 0; i < kept_chunks_; ++i) Kept(s)[chosen[i]] = 1;
+  }
+}
+
+void RouteTile::AddKept(uint8_t* kept) const {
+  kept += range_.begin / kChunk;
+  for (int s = 0; s < selectors(); ++s) {
+    for (int64_t c = 0; c < chunks_; ++c) kept[c] |= beam() ? Kept(s)[c] : 1;
   }
 }
 
@@ -430,7 +440,8 @@ void CpuOps::Route(const RouteParams& p) {
       RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
       const QueryTile queries = tile_at(i);
       const int head = static_cast<int>(i % kv);
-      if (!tile.Begin(p.q, p.first_position, queries, head)) return PutEmpty(p, queries, head);
+      if (!tile.Begin(p.first_position, queries, head)) return PutEmpty(p, queries, head);
+      tile.Gather(p.q);
       tile.Beam(t);
       for (int s = 0; s < tile.segments(); ++s) tile.ScanSegment(s, t);
       tile.Combine();
@@ -441,32 +452,49 @@ void CpuOps::Route(const RouteParams& p) {
     });
   }
   // One query tile: KV heads and segments side by side. All heads share the candidate range.
-  std::vector<RouteTile> work;
-  work.reserve(static_cast<size_t>(kv));
-  bool any = false;
+  const auto tile_of = [&](int64_t head) {
+    RouteTile tile(kernels_, p.shape, *p.rule, p.summaries,
+                   scratch_.workspace(static_cast<int>(head)));
+    tile.Begin(p.first_position, tile_at(0), static_cast<int>(head));
+    return tile;
+  };
+  const int segments = tile_of(0).segments();
   for (int head = 0; head < kv; ++head) {
-    work.emplace_back(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(head));
-    any = work.back().Begin(p.q, p.first_position, tile_at(0), head);
-    if (!any) PutEmpty(p, tile_at(0), head);
+    if (segments == 0) PutEmpty(p, tile_at(0), head);
+    if (segments > 0) tile_of(head).Gather(p.q);
   }
-  if (!any) return;
-  const int segments = work[0].segments();
+  if (segments == 0) return;
   if (p.rule->chunk_beam > 0) {
-    Parallel(kv, [&](int64_t i, ThreadScratch& t) { work[static_cast<size_t>(i)].Beam(t); });
+    Parallel(kv, [&](int64_t head, ThreadScratch& t) { tile_of(head).Beam(t); });
   }
   Parallel(int64_t{kv} * segments, [&](int64_t i, ThreadScratch& t) {
-    work[static_cast<size_t>(i / segments)].ScanSegment(static_cast<int>(i % segments), t);
+    tile_of(i / segments).ScanSegment(static_cast<int>(i % segments), t);
   });
-  Parallel(kv, [&](int64_t i, ThreadScratch& t) {
-    RouteTile& tile = work[static_cast<size_t>(i)];
+  Parallel(kv, [&](int64_t head, ThreadScratch& t) {
+    RouteTile tile = tile_of(head);
     tile.Combine();
     for (int s = 0; s < tile.selectors(); ++s) tile.Open(s, p.plan, tail, t);
   });
   if (tail == nullptr) return;
   Parallel(int64_t{kv} * segments, [&](int64_t i, ThreadScratch& t) {
-    work[static_cast<size_t>(i / segments)].TailSegment(static_cast<int>(i % segments), t);
+    tile_of(i / segments).TailSegment(static_cast<int>(i % segments), t);
   });
-  for (RouteTile& tile : work) tile.FinishTail(tail);
+  for (int head = 0; head < kv; ++head) tile_of(head).FinishTail(tail);
+}
+
+void CpuOps::Beam(const BeamParams& p) {
+  const int64_t tiles = QueryTiles(p.first_position, p.queries, kRouteQueries);
+  std::fill_n(p.kept, p.shape.kv_heads * p.kept_stride, uint8_t{0});
+  Parallel(p.shape.kv_heads, [&](int64_t head, ThreadScratch& t, int worker) {
+    RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
+    for (int64_t i = 0; i < tiles; ++i) {
+      const QueryTile queries = TileAt(p.first_position, p.queries, kRouteQueries, i);
+      if (!tile.Begin(p.first_position, queries, static_cast<int>(head))) continue;
+      tile.Gather(p.q);
+      tile.Beam(t);
+      tile.AddKept(p.kept + head * p.kept_stride);
+    }
+  });
 }
 
 void CpuOps::Score(const ScoreParams& p) {
@@ -477,7 +505,8 @@ void CpuOps::Score(const ScoreParams& p) {
     RouteTile tile(kernels_, p.shape, *p.rule, p.summaries, scratch_.workspace(worker));
     const QueryTile queries = TileAt(p.first_position, p.queries, kRouteQueries, i / kv);
     const int head = static_cast<int>(i % kv);
-    if (!tile.Begin(p.q, p.first_position, queries, head)) return;
+    if (!tile.Begin(p.first_position, queries, head)) return;
+    tile.Gather(p.q);
     tile.Beam(t);
     for (int s = 0; s < tile.segments(); ++s) tile.ScanSegment(s, t);
     tile.Combine();

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "spec/layout.h"
 
 namespace hga::cpu {
 
@@ -25,7 +26,22 @@ struct ScanArgs {
   float* e = nullptr;                   // [rows][e_stride]
   int64_t e_stride = 0;
   float* panel = nullptr;  // scratch [head_dim][32]
+  Bf16* narrow = nullptr;  // scratch [rows][head_dim]
 };
+
+// Most panels of one scan: it covers a segment at most.
+inline constexpr int kMostPanels = spec::kSegmentTokens / spec::kPanel + 1;
+// Lists the panels to compute, ascending; returns how many.
+inline int ListPanels(const ScanArgs& a, int32_t* panels) {
+  const int64_t first = a.first / spec::kPanel, end = spec::CeilDiv(a.last, spec::kPanel);
+  int count = 0;
+  for (int64_t p = first; p < end; ++p) {
+    if (a.skip_panel == nullptr || a.skip_panel[p - first] == 0) {
+      panels[count++] = static_cast<int32_t>(p);
+    }
+  }
+  return count;
+}
 
 // Turns a row's log-masses e[0..n) (n a multiple of per_item) into masses relative to their
 // maximum: mass[i] = sum over item i's means of exp(e - max). Returns {max, sum of masses};

@@ -28,6 +28,7 @@ Status MakeThread(const OpsLimits& l, ThreadScratch* t) {
   HGA_RETURN_IF_ERROR(Make(LinearScratchFloats(widest) + kLinearTileFloats, &t->linear));
   HGA_RETURN_IF_ERROR(Make(route_rows * spec::kSegmentTokens, &t->e));
   HGA_RETURN_IF_ERROR(Make(dim * 2 * spec::kPanel, &t->panel));
+  HGA_RETURN_IF_ERROR(Make(route_rows * dim, &t->narrow));
   HGA_RETURN_IF_ERROR(Make(2 * spec::kChunk * dim, &t->tile));
   HGA_RETURN_IF_ERROR(Make(std::max(dense_rows * spec::kChunk, r * context), &t->scores));
   HGA_RETURN_IF_ERROR(Make(r * (context + 4), &t->opened));
@@ -68,6 +69,7 @@ Status Scratch::Prepare(const OpsLimits& limits, int threads) {
                                int64_t{limits.rows} * std::max(1, limits.experts),
                            &experts_));
   HGA_RETURN_IF_ERROR(Make(2 * choices + 2 * limits.experts + 2, &routing_));
+  expert_jobs_.resize(2 * Size(limits.experts));
   // Dense attention of a few queries: a state per (query tile, KV head, partition).
   const int64_t partitions = CeilDiv(limits.context, spec::kPartitionTokens) + 1;
   const int64_t tile_rows = kDenseQueries * limits.shape.queries_per_kv();

@@ -20,6 +20,7 @@ struct ThreadScratch {
   Array<float> linear;        // a widened tile of weights
   Array<float> e;             // [rows][means of a segment]; also weights of the tail
   Array<float> panel;         // [head_dim][32]
+  Array<Bf16> narrow;         // [rows][head_dim]
   Array<float> tile;          // [2][64][head_dim]
   Array<float> scores;        // [rows][64], or one query's scores over all groups
   Array<float> opened;        // [R][opened tokens]
@@ -55,14 +56,16 @@ class Scratch {
   Array<float>& experts() { return experts_; }
   Array<float>& states() { return states_; }
   Array<int32_t>& routing() { return routing_; }
+  std::vector<LinearParams>& expert_jobs() { return expert_jobs_; }
 
  private:
   OpsLimits limits_;
   std::vector<ThreadScratch> threads_;
   std::vector<RouteWorkspace> workspaces_;
-  Array<float> experts_;    // rows through experts: gathered inputs, hidden, outputs
-  Array<float> states_;     // partial states of a few queries: [tasks][rows]{...}
-  Array<int32_t> routing_;  // expert choices
+  Array<float> experts_;                   // rows through experts: gathered inputs, hidden, outputs
+  Array<float> states_;                    // partial states of a few queries: [tasks][rows]{...}
+  Array<int32_t> routing_;                 // expert choices
+  std::vector<LinearParams> expert_jobs_;  // [2 x experts]
 };
 
 }  // namespace hga::cpu

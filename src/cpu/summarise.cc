@@ -146,7 +146,7 @@ void Summarise(const SummariseParams& p) {
   const SlowPairs* slow = rule.key_mean == KeyMean::kMixedRope ? &slow_pairs : nullptr;
   const SummaryView& out = p.out;
   for (int h = 0; h < p.shape.kv_heads; ++h) {
-    const Bf16* const* cells = p.cells + h * spec::kCellsPerChunk;
+    const Bf16* const* cells = p.cells + h * p.cell_stride;
     const Rows keys{cells, p.shape.head_dim, false}, values{cells, p.shape.head_dim, true};
     KeyLevel(p, keys, slow, h, rule.key_span, out.keys, out.key_scales, out.key_means);
     if (rule.tail)

@@ -58,12 +58,34 @@ HWY_INLINE VF LoadFloat(DF d, const Fp8* p) {
   return hn::PromoteTo(d, hn::BitCast(df16, hn::And(moved, hn::Set(du16, uint16_t{0xBFFF}))));
 }
 
+// Two neighbouring vectors. Of E4M3, one instruction of each kind but the last serves both.
+template <class T>
+HWY_INLINE void LoadFloats(DF d, const T* p, VF& a, VF& b) {
+  a = LoadFloat(d, p);
+  b = LoadFloat(d, p + kLanes);
+}
+#if HWY_MAX_BYTES >= 32
+HWY_INLINE void LoadFloats(DF d, const Fp8* p, VF& a, VF& b) {
+  const hn::ScalableTag<int16_t> di16;
+  const hn::Rebind<int8_t, decltype(di16)> d8;
+  const hn::Rebind<hwy::float16_t, DF> df16;
+  const auto wide = hn::PromoteTo(di16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p)));
+  const auto moved = hn::And(hn::ShiftLeft<7>(wide), hn::Set(di16, static_cast<int16_t>(0xBFFF)));
+  const hn::Rebind<int16_t, DF> dhalf;
+  a = hn::PromoteTo(d, hn::BitCast(df16, hn::LowerHalf(dhalf, moved)));
+  b = hn::PromoteTo(d, hn::BitCast(df16, hn::UpperHalf(dhalf, moved)));
+}
+#endif
+
 // exp(x) in float32 for x <= 88; 0 below -87.3. Relative error under 2e-7.
 HWY_INLINE VF Exp(DF d, VF x) {
   const auto low = hn::Set(d, -87.33654f);
   const auto alive = hn::Ge(x, low);
   x = hn::Max(x, low);
-  const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+  // Adding 1.5 x 2^23 rounds to an integer, which then also stands in the low bits.
+  const VF magic = hn::Set(d, 0x1.8p23f);
+  const VF shifted = hn::MulAdd(x, hn::Set(d, 1.44269504088896341f), magic);
+  const VF n = hn::Sub(shifted, magic);
   VF r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
   VF p = hn::Set(d, 1.9875691500e-4f);
@@ -74,7 +96,7 @@ HWY_INLINE VF Exp(DF d, VF x) {
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
   p = hn::MulAdd(p, hn::Mul(r, r), hn::Add(r, hn::Set(d, 1.0f)));
   const hn::RebindToSigned<DF> di;
-  const auto bits = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::ConvertTo(di, n)));
+  const auto bits = hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
   return hn::IfThenElseZero(alive, hn::BitCast(d, bits));
 }
 
@@ -120,7 +142,27 @@ HWY_INLINE void DotTile(const float* HWY_RESTRICT const* a, const B* HWY_RESTRIC
     for (int c = 0; c < 4; ++c) acc[r][c] = hn::Zero(d);
   }
   VF factor = hn::Set(d, 1.0f);
-  for (size_t i = 0; i < n; i += kLanes) {
+  const auto add = [&](size_t i, const VF(&column)[4]) HWY_ATTR {
+    for (int r = 0; r < kRows; ++r) {
+      const VF row = hn::LoadU(d, a[r] + i);
+      for (int c = 0; c < 4; ++c) acc[r][c] = hn::MulAdd(row, column[c], acc[r][c]);
+    }
+  };
+  size_t i = 0;
+  if constexpr (kScaled) {
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      if (i % 128 == 0) factor = hn::Set(d, scales[i / 128] * lift);
+      VF first[4], second[4];
+      for (int c = 0; c < 4; ++c) {
+        LoadFloats(d, b[c] + i, first[c], second[c]);
+        first[c] = hn::Mul(first[c], factor);
+        second[c] = hn::Mul(second[c], factor);
+      }
+      add(i, first);
+      add(i + kLanes, second);
+    }
+  }
+  for (; i < n; i += kLanes) {
     if constexpr (kScaled) {
       if (i % 128 == 0) factor = hn::Set(d, scales[i / 128] * lift);
     }
@@ -129,10 +171,7 @@ HWY_INLINE void DotTile(const float* HWY_RESTRICT const* a, const B* HWY_RESTRIC
       column[c] = LoadFloat(d, b[c] + i);
       if constexpr (kScaled) column[c] = hn::Mul(column[c], factor);
     }
-    for (int r = 0; r < kRows; ++r) {
-      const VF row = hn::LoadU(d, a[r] + i);
-      for (int c = 0; c < 4; ++c) acc[r][c] = hn::MulAdd(row, column[c], acc[r][c]);
-    }
+    add(i, column);
   }
   StoreSums(d, acc, out);
 }
@@ -168,7 +207,9 @@ HWY_INLINE void SumTile(const float* HWY_RESTRICT p, size_t p_stride, size_t cou
     for (size_t i = 0; i < count; ++i) {
       const auto* v = values(i, x);
       VF value[kSumVectors];
-      for (int j = 0; j < kSumVectors; ++j) value[j] = LoadFloat(d, v + j * kLanes);
+      for (int j = 0; j < kSumVectors; j += 2) {
+        LoadFloats(d, v + j * kLanes, value[j], value[j + 1]);
+      }
       for (int r = 0; r < kRows; ++r) {
         const VF weight = hn::Set(d, p[r * p_stride + i]);
         for (int j = 0; j < kSumVectors; ++j) {
@@ -187,9 +228,18 @@ HWY_INLINE void SumTile(const float* HWY_RESTRICT p, size_t p_stride, size_t cou
 // Largest of x[0..n), n >= 0; minus infinity for none. NaN is skipped where the ISA's max skips it.
 HWY_INLINE float MaxOf(const float* HWY_RESTRICT x, size_t n) {
   const DF d;
-  const float none = -HUGE_VALF;
-  VF best = hn::Set(d, none);
+  VF best = hn::Set(d, -HUGE_VALF);
   size_t i = 0;
+  if (n >= 4 * kLanes) {  // four chains: one would wait for each maximum
+    VF b = best, c = best, e = best;
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      best = hn::Max(best, hn::LoadU(d, x + i));
+      b = hn::Max(b, hn::LoadU(d, x + i + kLanes));
+      c = hn::Max(c, hn::LoadU(d, x + i + 2 * kLanes));
+      e = hn::Max(e, hn::LoadU(d, x + i + 3 * kLanes));
+    }
+    best = hn::Max(hn::Max(best, b), hn::Max(c, e));
+  }
   for (; i + kLanes <= n; i += kLanes) best = hn::Max(best, hn::LoadU(d, x + i));
   float result = hn::GetLane(hn::MaxOfLanes(d, best));
   for (; i < n; ++i) result = x[i] > result ? x[i] : result;

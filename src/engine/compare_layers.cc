@@ -120,6 +120,9 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
   if (tokens.empty() || from < 0 || stride < 1) {
     return InvalidArgument("comparing layers needs tokens, from >= 0 and stride >= 1");
   }
+  if (!ops_->device().host_memory()) {
+    return Unsupported("layers are compared on the CPU only");
+  }
   const ModelConfig& c = transformer_.config();
   HGA_ASSIGN_OR_RETURN(AttentionConfig dense, PresetConfig("dense"));
   const int64_t capacity = static_cast<int64_t>(tokens.size());
@@ -129,9 +132,9 @@ Result<std::vector<Engine::LayerReport>> EngineImpl::CompareLayers(
   for (const AttentionConfig& rule : rules) {
     HGA_RETURN_IF_ERROR(Validate(rule, c.layers));
     HGA_RETURN_IF_ERROR(PrepareFor(rule, capacity));
-    HGA_ASSIGN_OR_RETURN(
-        SequenceAttention a,
-        SequenceAttention::Make(rule, transformer_.head_shape(), c.rope_theta, *sequence.history_));
+    HGA_ASSIGN_OR_RETURN(SequenceAttention a,
+                         SequenceAttention::Make(rule, transformer_.head_shape(), c.rope_theta,
+                                                 *sequence.history_, ops_->device()));
     all.rules.push_back(std::move(a));
   }
   for (int layer = 0; layer < c.layers; ++layer) {

@@ -7,6 +7,9 @@
 #include "backend/registry.h"
 #include "base/check.h"
 #include "cpu/cpu_backend.h"
+#if HGA_WITH_CUDA
+#include "cuda/cuda_backend.h"
+#endif
 #include "engine/engine_impl.h"
 #include "model/model_info.h"
 
@@ -23,15 +26,26 @@ Result<std::unique_ptr<Ops>> OpenBackend(const EngineOptions& options) {
   }
   BackendRegistry registry;
   registry.Add("cpu", OpenCpu);
-  return registry.Open("cpu", {options.threads, options.isa});
+#if HGA_WITH_CUDA
+  for (int i = 0; i < CudaDeviceCount(); ++i) {
+    registry.Add(fmt::format("cuda:{}", i),
+                 [i](const BackendOptions& o) { return OpenCuda(i, o); });
+  }
+#endif
+  return registry.Open(options.device, {options.threads, options.isa, options.device_memory});
+}
+
+// Done before weights are read, so that a directory that is of no use is known at once.
+Result<std::unique_ptr<KvSpace>> OpenSpace(const ModelConfig& c, const EngineOptions& options) {
+  return KvSpace::Open(options.kv, {c.layers, c.kv_heads, c.head_dim});
 }
 
 Result<std::unique_ptr<Engine>> Finish(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer,
-                                       const EngineOptions& options, ModelConfig config,
+                                       int span, std::unique_ptr<KvSpace> space, ModelConfig config,
                                        ModelWeights weights, std::unique_ptr<Ops> ops) {
-  auto engine =
-      std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
-                                   Transformer(std::move(config), std::move(weights)), options);
+  auto engine = std::make_unique<EngineImpl>(std::move(info), std::move(tokenizer), std::move(ops),
+                                             Transformer(std::move(config), std::move(weights)),
+                                             std::move(space), span);
   HGA_RETURN_IF_ERROR(engine->Prepare());
   return std::unique_ptr<Engine>(std::move(engine));
 }
@@ -51,24 +65,26 @@ Result<std::unique_ptr<Engine>> Engine::Open(const std::string& directory,
   }
   HGA_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   HGA_RETURN_IF_ERROR(CheckTensors(config, checkpoint));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvSpace> space, OpenSpace(config, options));
   HGA_ASSIGN_OR_RETURN(
       ModelWeights weights,
       ModelWeights::Load(config, checkpoint, options.check_values, options.on_load));
-  return Finish(std::move(info), std::move(tokenizer), options, std::move(config),
-                std::move(weights), std::move(ops));
+  return Finish(std::move(info), std::move(tokenizer), options.span, std::move(space),
+                std::move(config), std::move(weights), std::move(ops));
 }
 
 Result<std::unique_ptr<Engine>> Engine::OpenDummy(const std::string& directory,
                                                   const EngineOptions& options, uint64_t seed) {
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, OpenBackend(options));
   HGA_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(directory));
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvSpace> space, OpenSpace(config, options));
   HGA_ASSIGN_OR_RETURN(ModelWeights weights, ModelWeights::Random(config, seed));
   ModelInfo info = InfoOf(config);
   info.directory = directory;
   info.weight_format = config.fp8_block_rows > 0 ? "fp8-e4m3 128x128 (random)" : "bf16 (random)";
   info.weight_bytes = weights.bytes();
-  return Finish(std::move(info), nullptr, options, std::move(config), std::move(weights),
-                std::move(ops));
+  return Finish(std::move(info), nullptr, options.span, std::move(space), std::move(config),
+                std::move(weights), std::move(ops));
 }
 
 const Tokenizer& EngineImpl::tokenizer() const {
@@ -82,10 +98,8 @@ std::string EngineImpl::isa() const {
 }
 
 Status EngineImpl::Prepare() {
-  HGA_RETURN_IF_ERROR(transformer_.Prepare(span_));
-  const ModelConfig& c = transformer_.config();
-  HGA_ASSIGN_OR_RETURN(space_, KvSpace::Open(kv_, {c.layers, c.kv_heads, c.head_dim}));
-  return OkStatus();
+  parts_.reserve(static_cast<size_t>(span_));
+  return transformer_.Prepare(span_, ops_->device());
 }
 
 int LargestBudget(const AttentionConfig& config, int layers) {
@@ -100,7 +114,7 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
   const ModelConfig& c = transformer_.config();
   const int budget = LargestBudget(attention, c.layers);
   if (budget > prepared_budget_) {
-    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget));
+    HGA_RETURN_IF_ERROR(scratch_.Prepare(transformer_.head_shape(), span_, budget, ops_->device()));
     prepared_budget_ = budget;
   }
   if (capacity <= prepared_context_) return OkStatus();
@@ -129,11 +143,14 @@ Result<std::unique_ptr<Sequence>> EngineImpl::NewSequence(const AttentionConfig&
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
+  const HeadShape heads = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(std::unique_ptr<KvHistory> history,
-                       space_->NewHistory(attention, transformer_.head_shape(), capacity, span_));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, transformer_.head_shape(),
-                                               transformer_.config().rope_theta, *history));
+                       space_->NewHistory(attention, heads, capacity, span_, ops_->device()));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *history,
+                              ops_->device(),
+                              space_->SummaryBudget(attention, heads, capacity, span_)));
   return std::unique_ptr<Sequence>(
       std::make_unique<SequenceImpl>(this, std::move(history), std::move(rules)));
 }
@@ -215,7 +232,7 @@ Status EngineImpl::Run(std::span<const BatchItem> items, const AttentionTap& tap
     // Whatever was written behind the ends of the sequences does not count.
     for (const BatchItem& item : items) {
       auto& s = static_cast<SequenceImpl&>(*item.sequence);
-      const Status cut = s.history_->Truncate(s.length());
+      const Status cut = CutTo(s, s.length());
       if (!cut.ok() && cut.code() != StatusCode::kDataLoss) return cut;
     }
     if (status.code() != StatusCode::kDataLoss || attempt == kMostRecoveries) return status;

@@ -59,13 +59,13 @@ class SequenceImpl final : public Sequence {
 class EngineImpl final : public Engine {
  public:
   EngineImpl(ModelInfo info, std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<Ops> ops,
-             Transformer transformer, const EngineOptions& options)
+             Transformer transformer, std::unique_ptr<KvSpace> space, int span)
       : info_(std::move(info)),
         tokenizer_(std::move(tokenizer)),
         ops_(std::move(ops)),
         transformer_(std::move(transformer)),
-        span_(options.span),
-        kv_(options.kv) {}
+        span_(span),
+        space_(std::move(space)) {}
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override;
@@ -78,6 +78,7 @@ class EngineImpl final : public Engine {
                                                 const AttentionConfig& attention,
                                                 int64_t capacity) override;
   KvStats kv_stats() const override;
+  void EvictAll() override { space_->EvictAll(); }
   Status Forward(std::span<const BatchItem> items) override;
   Status Feed(Sequence& sequence, std::span<const int32_t> tokens, LogitsWanted wanted,
               std::span<float> logits,
@@ -89,7 +90,7 @@ class EngineImpl final : public Engine {
   std::vector<StageTime> stage_times() const override;
   void ResetStageTimes() override;
 
-  // Activations, for the span; scratch follows with the first sequence. Opens the disk tier.
+  // Activations, for the span; scratch follows with the first sequence.
   Status Prepare();
   // Grows scratch to sequences of `capacity` tokens under `attention`.
   Status PrepareFor(const AttentionConfig& attention, int64_t capacity);
@@ -105,6 +106,7 @@ class EngineImpl final : public Engine {
   Status CheckSequence(const AttentionConfig& attention, int64_t capacity) const;
   // engine_kv.cc
   Status Recover(SequenceImpl& sequence);
+  Status CutTo(SequenceImpl& sequence, int64_t length);
   // With `all`, at the start.
   Status CutAtLoss(SequenceImpl& sequence, bool all);
   Status Replay(SequenceImpl& sequence, std::span<const int32_t> tokens);
@@ -118,13 +120,12 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Ops> ops_;
   Transformer transformer_;
   AttentionScratch scratch_;
+  std::vector<TransformerItem> parts_;  // of the current batch
   int span_;
-  KvOptions kv_;
   std::unique_ptr<KvSpace> space_;
   int64_t recomputed_tokens_ = 0;
   bool replaying_ = false;  // the same tokens are computed again
   std::optional<SessionIdentity> identity_;
-  std::vector<TransformerItem> parts_;  // of the batch under way
   int64_t prepared_context_ = 0;
   int prepared_budget_ = -1;
 };

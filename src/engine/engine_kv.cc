@@ -22,20 +22,25 @@ constexpr int64_t kMaxFileBytes = int64_t{256} << 20;  // of config.json and tok
 
 Status EngineImpl::Truncate(SequenceImpl& sequence, int64_t length) {
   sequence.Cut(length);
-  const Status status = sequence.history_->Truncate(length);
+  const Status status = CutTo(sequence, length);
   return status.code() == StatusCode::kDataLoss ? Recover(sequence) : status;
+}
+
+Status EngineImpl::CutTo(SequenceImpl& sequence, int64_t length) {
+  HGA_RETURN_IF_ERROR(sequence.history_->Truncate(length));
+  return sequence.attention_.Truncate(*ops_, *sequence.history_, length);
 }
 
 // Cuts a sequence where its history ends since a record was lost.
 Status EngineImpl::CutAtLoss(SequenceImpl& sequence, bool all) {
-  KvHistory& history = *sequence.history_;
+  const KvHistory& history = *sequence.history_;
   Status status;
   do {
     const int64_t lost = all ? 0 : history.lost_chunk();
     const int64_t keep =
         lost < 0 ? history.length() : std::min(lost * spec::kChunk, history.length());
     sequence.Cut(keep);
-    status = history.Truncate(keep);
+    status = CutTo(sequence, keep);
   } while (status.code() == StatusCode::kDataLoss);
   return status;
 }
@@ -105,14 +110,19 @@ Result<std::unique_ptr<Sequence>> EngineImpl::OpenSession(const std::string& nam
                                                           const AttentionConfig& attention,
                                                           int64_t capacity) {
   HGA_RETURN_IF_ERROR(CheckSequence(attention, capacity));
+  if (!ops_->device().host_memory()) {
+    return Unsupported(fmt::format("{}: no sessions on a GPU", ops_->device().name()));
+  }
   HGA_RETURN_IF_ERROR(PrepareFor(attention, capacity));
   HGA_ASSIGN_OR_RETURN(const SessionIdentity identity, Identity());
   const HeadShape heads = transformer_.head_shape();
   HGA_ASSIGN_OR_RETURN(KvSpace::Session session,
                        space_->OpenSession(name, identity, attention, heads, capacity, span_));
-  HGA_ASSIGN_OR_RETURN(SequenceAttention rules,
-                       SequenceAttention::Make(attention, heads, transformer_.config().rope_theta,
-                                               *session.history));
+  HGA_ASSIGN_OR_RETURN(
+      SequenceAttention rules,
+      SequenceAttention::Make(attention, heads, transformer_.config().rope_theta, *session.history,
+                              ops_->device(),
+                              space_->SummaryBudget(attention, heads, capacity, span_)));
   auto sequence =
       std::make_unique<SequenceImpl>(this, std::move(session.history), std::move(rules));
   sequence->durable_ = std::move(session.durable);

@@ -29,12 +29,12 @@ void Judge(const KvOptions& kv, MemoryPlan* plan) {
 }
 
 MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, const KvOptions& kv,
-                  int64_t context, int span, int threads) {
+                  bool session, int64_t context, int span, int threads) {
   const HeadShape shape{info.heads, info.kv_heads, info.head_dim};
   MemoryPlan plan;
   plan.context = context;
   plan.weight_bytes = info.weight_bytes;
-  PlanKv(attention, shape, info.layers, kv, span, &plan);
+  PlanKv(attention, shape, info.layers, kv, session, span, &plan);
   const int64_t r = std::max(1, info.heads / std::max(1, info.kv_heads));
   const int64_t per_row =
       4 * (2 * int64_t{info.hidden} + 5 * int64_t{info.heads} * info.head_dim) +
@@ -51,14 +51,15 @@ MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, const
 }  // namespace
 
 MemoryPlan EngineImpl::Plan(const AttentionConfig& attention, int64_t context) const {
-  return PlanOf(info_, attention, kv_, context, span_, threads());
+  return PlanOf(info_, attention, space_->options(), false, context, span_, threads());
 }
 
 Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
-                              const KvOptions& kv, int64_t context, int span, int threads) {
+                              const KvOptions& kv, bool session, int64_t context, int span,
+                              int threads) {
   HGA_ASSIGN_OR_RETURN(const ModelInfo info, ReadModelInfo(directory));
   HGA_RETURN_IF_ERROR(Validate(attention, info.layers));
-  return PlanOf(info, attention, kv, context, span, threads);
+  return PlanOf(info, attention, kv, session, context, span, threads);
 }
 
 }  // namespace hga

@@ -84,6 +84,26 @@ Status Validate(const SamplingOptions& options) {
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), state_(options.seed) {}
 
+std::vector<std::byte> Sampler::state() const {
+  std::vector<std::byte> bytes;
+  for (int shift = 0; shift < 64; shift += 8) {
+    bytes.push_back(static_cast<std::byte>(state_ >> shift & 0xff));
+  }
+  return bytes;
+}
+
+Status Sampler::set_state(std::span<const std::byte> state) {
+  if (state.size() != sizeof(state_)) {
+    return InvalidArgument(fmt::format("a sampler's state has {} bytes, this one has {}",
+                                       sizeof(state_), state.size()));
+  }
+  state_ = 0;
+  for (size_t i = 0; i < state.size(); ++i) {
+    state_ |= static_cast<uint64_t>(state[i]) << (8 * i);
+  }
+  return OkStatus();
+}
+
 void Sampler::Penalise(std::span<const int32_t> prompt, std::span<const int32_t> answer) {
   const auto vocab = static_cast<int32_t>(logits_.size());
   for (const auto& [id, bias] : options_.logit_bias) {

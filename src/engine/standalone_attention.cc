@@ -55,7 +55,7 @@ class StandaloneAttention final : public Attention {
     HGA_RETURN_IF_ERROR(ops_->Prepare(limits));
     rounded_.resize(static_cast<size_t>(span_) *
                     static_cast<size_t>(shape_.heads * shape_.head_dim));
-    return scratch_.Prepare(heads, span_, LargestBudget(config, shape_.layers));
+    return scratch_.Prepare(heads, span_, LargestBudget(config, shape_.layers), ops_->device());
   }
 
   Status Step(int layer, int rows, std::span<const float> q, std::span<const float> k,
@@ -127,7 +127,7 @@ Result<std::unique_ptr<Attention>> Attention::Create(const AttentionShape& shape
   HGA_ASSIGN_OR_RETURN(
       SequenceAttention rules,
       SequenceAttention::Make(config, {shape.heads, shape.kv_heads, shape.head_dim},
-                              shape.rope_theta, *history));
+                              shape.rope_theta, *history, ops->device()));
   auto attention = std::make_unique<StandaloneAttention>(shape, options.span, std::move(ops),
                                                          std::move(history), std::move(rules));
   HGA_RETURN_IF_ERROR(attention->Prepare(config));

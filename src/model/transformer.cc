@@ -36,27 +36,59 @@ void Count(StageSum& sum, double rows, const WeightView& w, double reads = 1) {
   sum.bytes += reads * Elements(w) * BytesOf(w.dtype);
 }
 
-template <class T>
-Status Make(int64_t count, Array<T>* out) {
-  HGA_ASSIGN_OR_RETURN(*out, Array<T>::Make(static_cast<size_t>(count)));
-  return OkStatus();
-}
+// Rows of logits that leave a GPU at once.
+constexpr int kLogitRows = 64;
+
+// Makes arrays of one device until one fails.
+class Maker {
+ public:
+  explicit Maker(Device& device) : device_(device) {}
+  template <class T>
+  void operator()(int64_t count, DeviceArray<T>* out, MemoryKind kind = MemoryKind::kDevice) {
+    if (!status_.ok()) return;
+    auto made = DeviceArray<T>::Make(device_, count, kind);
+    if (made.ok()) {
+      *out = std::move(made).value();
+    } else {
+      status_ = made.status();
+    }
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  Device& device_;
+  Status status_;
+};
 
 }  // namespace
 
-Status Transformer::Prepare(int rows) {
+Status Transformer::Prepare(int rows, Device& device) {
   const int64_t n = rows, q = config_.q_width(), kv = config_.kv_width();
-  HGA_RETURN_IF_ERROR(Make(n * config_.hidden, &x_));
-  HGA_RETURN_IF_ERROR(Make(n * config_.hidden, &h_));
-  HGA_RETURN_IF_ERROR(Make(n * q, &q_));
-  HGA_RETURN_IF_ERROR(Make(n * kv, &k_));
-  HGA_RETURN_IF_ERROR(Make(n * kv, &v_));
-  HGA_RETURN_IF_ERROR(Make(n * q, &out_));
-  HGA_RETURN_IF_ERROR(Make(2 * n * std::max(1, config_.intermediate), &ffn_));
-  HGA_RETURN_IF_ERROR(Make(n * config_.head_dim / 2, &cos_));
-  HGA_RETURN_IF_ERROR(Make(n * config_.head_dim / 2, &sin_));
-  k_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
-  v_rows_.resize(static_cast<size_t>(n * config_.kv_heads));
+  const int64_t half = config_.head_dim / 2, pointers = n * config_.kv_heads;
+  head_jobs_.reserve(static_cast<size_t>(n));
+  on_host_ = device.host_memory();
+  Maker make(device);
+  make(n * config_.hidden, &x_);
+  make(n * config_.hidden, &h_);
+  make(n * q, &q_);
+  make(n * kv, &k_);
+  make(n * kv, &v_);
+  make(n * q, &out_);
+  make(2 * n * std::max(1, config_.intermediate), &ffn_);
+  make(n * half, &cos_);
+  make(n * half, &sin_);
+  make(pointers * (on_host_ ? 1 : config_.layers), &k_rows_);
+  make(pointers * (on_host_ ? 1 : config_.layers), &v_rows_);
+  if (!on_host_) {
+    const int64_t logits = int64_t{std::min(rows, kLogitRows)} * config_.vocab;
+    make(n * config_.hidden, &sent_x_, MemoryKind::kPinned);
+    make(2 * n * half, &sent_angles_, MemoryKind::kPinned);
+    make(2 * pointers * config_.layers, &sent_rows_, MemoryKind::kPinned);
+    make(logits, &device_logits_);
+    make(logits, &sent_logits_, MemoryKind::kPinned);
+  }
+  HGA_RETURN_IF_ERROR(make.status());
+  if (!on_host_) HGA_RETURN_IF_ERROR(weights_.MoveTo(device));
   inverse_frequency_.clear();
   for (int i = 0; i < config_.head_dim / 2; ++i) {
     inverse_frequency_.push_back(std::pow(config_.rope_theta, -2.0 * i / config_.head_dim));
@@ -70,21 +102,47 @@ Status Transformer::Forward(Ops& ops, AttentionScratch& scratch,
   for (const TransformerItem& item : items) rows_ += static_cast<int>(item.tokens.size());
   {
     Timer timer(stage(Stage::kEmbed));
-    Embed(items);
-    Angles(items);
+    if (on_host_) {
+      Embed(items, x_.data());
+      Angles(items, cos_.data(), sin_.data());
+    } else {
+      SendInputs(ops, items);
+    }
   }
   for (int layer = 0; layer < config_.layers; ++layer) {
     HGA_RETURN_IF_ERROR(AttentionBlock(ops, scratch, layer, items, tap));
     FeedForward(ops, weights_.layers()[static_cast<size_t>(layer)]);
   }
   Timer timer(stage(Stage::kHead));
-  Logits(ops, items);
-  return OkStatus();
+  HGA_RETURN_IF_ERROR(Logits(ops, items));
+  HGA_RETURN_IF_ERROR(ops.stream().Wait());
+  return ops.status();
 }
 
-void Transformer::Embed(std::span<const TransformerItem> items) {
+// Everything a call computes from tokens and positions on the host, and where K/V go, in a few
+// copies at its start.
+void Transformer::SendInputs(Ops& ops, std::span<const TransformerItem> items) {
+  const int64_t hidden = config_.hidden, half = config_.head_dim / 2;
+  const int64_t angles = rows_ * half, pointers = int64_t{rows_} * config_.kv_heads;
+  const int64_t all = pointers * config_.layers;
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  constexpr auto kPointer = static_cast<int64_t>(sizeof(Bf16*));
+  Embed(items, sent_x_.data());
+  Angles(items, sent_angles_.data(), sent_angles_.data() + angles);
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    KvRows(items, layer, sent_rows_.data() + layer * pointers,
+           sent_rows_.data() + all + layer * pointers);
+  }
+  Stream& stream = ops.stream();
+  stream.Copy(x_.data(), sent_x_.data(), rows_ * hidden * kFloat);
+  stream.Copy(cos_.data(), sent_angles_.data(), angles * kFloat);
+  stream.Copy(sin_.data(), sent_angles_.data() + angles, angles * kFloat);
+  stream.Copy(k_rows_.data(), sent_rows_.data(), all * kPointer);
+  stream.Copy(v_rows_.data(), sent_rows_.data() + all, all * kPointer);
+}
+
+void Transformer::Embed(std::span<const TransformerItem> items, float* x) {
   const WeightView& e = weights_.embedding();
-  float* x = x_.data();
   for (const TransformerItem& item : items) {
     for (int32_t token : item.tokens) {
       const int64_t first = int64_t{token} * e.cols;
@@ -109,7 +167,7 @@ void Transformer::Embed(std::span<const TransformerItem> items) {
   }
 }
 
-void Transformer::Angles(std::span<const TransformerItem> items) {
+void Transformer::Angles(std::span<const TransformerItem> items, float* cos, float* sin) {
   const size_t half = inverse_frequency_.size();
   size_t row = 0;
   for (const TransformerItem& item : items) {
@@ -117,8 +175,20 @@ void Transformer::Angles(std::span<const TransformerItem> items) {
       const double position = static_cast<double>(item.first_position) + static_cast<double>(t);
       for (size_t i = 0; i < half; ++i) {
         const double angle = position * inverse_frequency_[i];
-        cos_[row * half + i] = static_cast<float>(std::cos(angle));
-        sin_[row * half + i] = static_cast<float>(std::sin(angle));
+        cos[row * half + i] = static_cast<float>(std::cos(angle));
+        sin[row * half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  }
+}
+
+void Transformer::KvRows(std::span<const TransformerItem> items, int layer, Bf16** k, Bf16** v) {
+  for (const TransformerItem& item : items) {
+    for (size_t t = 0; t < item.tokens.size(); ++t) {
+      const int64_t position = item.first_position + static_cast<int64_t>(t);
+      for (int head = 0; head < config_.kv_heads; ++head) {
+        *k++ = item.history->Key(layer, head, position);
+        *v++ = item.history->Value(layer, head, position);
       }
     }
   }
@@ -151,16 +221,8 @@ Status Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int laye
     };
     ops.Linear(jobs);
 
-    size_t row = 0;
-    for (const TransformerItem& item : items) {
-      for (size_t t = 0; t < item.tokens.size(); ++t) {
-        for (int head = 0; head < config_.kv_heads; ++head, ++row) {
-          const int64_t position = item.first_position + static_cast<int64_t>(t);
-          k_rows_[row] = item.history->Key(layer, head, position);
-          v_rows_[row] = item.history->Value(layer, head, position);
-        }
-      }
-    }
+    const int64_t table = on_host_ ? 0 : int64_t{layer} * rows_ * config_.kv_heads;
+    if (on_host_) KvRows(items, layer, k_rows_.data(), v_rows_.data());
     RotateParams r;
     r.shape = head_shape();
     r.rows = rows_;
@@ -172,8 +234,8 @@ Status Transformer::AttentionBlock(Ops& ops, AttentionScratch& scratch, int laye
     r.epsilon = static_cast<float>(config_.rms_norm_eps);
     r.cos = cos_.data();
     r.sin = sin_.data();
-    r.k_out = k_rows_.data();
-    r.v_out = v_rows_.data();
+    r.k_out = k_rows_.data() + table;
+    r.v_out = v_rows_.data() + table;
     ops.Rotate(r);
   }
   {
@@ -228,9 +290,9 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
     p.experts_per_token = config_.experts_per_token;
     p.renormalise = config_.norm_topk_prob;
     p.router = w.router;
-    p.gate = w.gate.data();
-    p.up = w.up.data();
-    p.down = w.down.data();
+    p.gate = w.gate_table;
+    p.up = w.up_table;
+    p.down = w.down_table;
     p.y = x_.data();
     ops.Experts(p);
     StageSum& sum = stage(Stage::kExperts);
@@ -254,10 +316,10 @@ void Transformer::FeedForward(Ops& ops, const LayerWeights& w) {
   }
 }
 
-void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
+Status Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
   const WeightView& head = weights_.head();
   const int hidden = config_.hidden;
-  std::vector<LinearParams> jobs;
+  head_jobs_.clear();
   int64_t row = 0;
   for (const TransformerItem& item : items) {
     const int n = static_cast<int>(item.tokens.size());
@@ -266,12 +328,40 @@ void Transformer::Logits(Ops& ops, std::span<const TransformerItem> items) {
       const int64_t first = row + n - wanted;
       float* h = h_.data() + first * hidden;
       NormRows(ops, x_.data() + first * hidden, weights_.final_norm(), wanted, h);
-      jobs.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
+      if (on_host_) {
+        head_jobs_.push_back({h, hidden, wanted, head, item.logits, head.rows, false});
+      } else {
+        HGA_RETURN_IF_ERROR(FetchLogits(ops, h, wanted, item.logits));
+      }
       Count(stage(Stage::kHead), wanted, head);
     }
     row += n;
   }
-  ops.Linear(jobs);
+  ops.Linear(head_jobs_);
+  return OkStatus();
+}
+
+// Logits of `rows` rows from a GPU, some at a time.
+Status Transformer::FetchLogits(Ops& ops, const float* h, int rows, float* logits) {
+  const WeightView& head = weights_.head();
+  const int most = static_cast<int>(device_logits_.size() / head.rows);
+  for (int done = 0; done < rows; done += most) {
+    const int n = std::min(most, rows - done);
+    const int64_t floats = n * head.rows, bytes = floats * static_cast<int64_t>(sizeof(float));
+    const LinearParams job = {h + int64_t{done} * config_.hidden,
+                              config_.hidden,
+                              n,
+                              head,
+                              device_logits_.data(),
+                              head.rows,
+                              false};
+    ops.Linear({&job, 1});
+    ops.stream().Copy(sent_logits_.data(), device_logits_.data(), bytes);
+    HGA_RETURN_IF_ERROR(ops.stream().Wait());
+    std::memcpy(logits + int64_t{done} * head.rows, sent_logits_.data(),
+                static_cast<size_t>(bytes));
+  }
+  return OkStatus();
 }
 
 }  // namespace hga

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 #include "spec/layout.h"
@@ -133,6 +134,7 @@ Status ModelWeights::Layout(const ModelConfig& config, const Checkpoint* checkpo
   // Vector loads may read up to a register past the last row.
   HGA_ASSIGN_OR_RETURN(memory_, Array<uint8_t>::Make(static_cast<size_t>(bytes) + kAlignment));
   HGA_ASSIGN_OR_RETURN(floats_, Array<float>::Make(static_cast<size_t>(floats) + kAlignment));
+  bytes_ = static_cast<int64_t>(memory_.size() + floats_.size() * sizeof(float));
   for (const Needed& n : *needed) {
     WeightView view;
     view.data =
@@ -253,7 +255,72 @@ Status ModelWeights::Bind(const ModelConfig& config) {
       layer.up.push_back(find(q + "up_proj.weight"));
       layer.down.push_back(find(q + "down_proj.weight"));
     }
+    layer.gate_table = layer.gate.data();
+    layer.up_table = layer.up.data();
+    layer.down_table = layer.down.data();
     layers_.push_back(std::move(layer));
+  }
+  return OkStatus();
+}
+
+Status ModelWeights::MoveTo(Device& device) {
+  const auto bytes = static_cast<int64_t>(memory_.size());
+  const auto floats = static_cast<int64_t>(floats_.size());
+  HGA_ASSIGN_OR_RETURN(device_memory_, DeviceArray<uint8_t>::Make(device, bytes));
+  HGA_ASSIGN_OR_RETURN(device_floats_, DeviceArray<float>::Make(device, floats));
+  HGA_RETURN_IF_ERROR(Upload(device, device_memory_.data(), memory_.data(), bytes));
+  HGA_RETURN_IF_ERROR(Upload(device, device_floats_.data(), floats_.data(),
+                             floats * static_cast<int64_t>(sizeof(float))));
+  const auto moved_float = [this](const float* p) {
+    return p == nullptr ? nullptr : device_floats_.data() + (p - floats_.data());
+  };
+  const auto move = [&](WeightView* view) {
+    if (view->data == nullptr) return;
+    view->data = device_memory_.data() + (static_cast<const uint8_t*>(view->data) - memory_.data());
+    view->scales = moved_float(view->scales);
+  };
+  // Rows of the embedding are looked up on the host.
+  const auto embedding_bytes =
+      static_cast<size_t>(embedding_.rows * embedding_.cols * BytesOf(embedding_.dtype));
+  HGA_ASSIGN_OR_RETURN(Array<uint8_t> embedding, Array<uint8_t>::Make(embedding_bytes));
+  std::memcpy(embedding.data(), embedding_.data, embedding_bytes);
+  move(&head_);
+  final_norm_ = moved_float(final_norm_);
+  for (LayerWeights& layer : layers_) {
+    for (const float** norm :
+         {&layer.input_norm, &layer.attention_norm, &layer.q_norm, &layer.k_norm}) {
+      *norm = moved_float(*norm);
+    }
+    for (WeightView* view : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.router}) move(view);
+    for (auto* views : {&layer.gate, &layer.up, &layer.down}) {
+      for (WeightView& view : *views) move(&view);
+    }
+  }
+  by_name_.clear();
+  memory_ = std::move(embedding);
+  floats_ = Array<float>();
+  embedding_.data = memory_.data();
+  return MoveTables(device);
+}
+
+// Tables of experts, which kernels index by what the router chose.
+Status ModelWeights::MoveTables(Device& device) {
+  std::vector<WeightView> tables;
+  for (const LayerWeights& layer : layers_) {
+    for (const auto* views : {&layer.gate, &layer.up, &layer.down}) {
+      tables.insert(tables.end(), views->begin(), views->end());
+    }
+  }
+  HGA_ASSIGN_OR_RETURN(device_tables_,
+                       DeviceArray<WeightView>::Make(device, static_cast<int64_t>(tables.size())));
+  HGA_RETURN_IF_ERROR(Upload(device, device_tables_.data(), tables.data(),
+                             static_cast<int64_t>(tables.size() * sizeof(WeightView))));
+  const WeightView* next = device_tables_.data();
+  for (LayerWeights& layer : layers_) {
+    layer.gate_table = next;
+    layer.up_table = layer.gate_table + layer.gate.size();
+    layer.down_table = layer.up_table + layer.up.size();
+    next = layer.down_table + layer.down.size();
   }
   return OkStatus();
 }

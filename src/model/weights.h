@@ -28,6 +28,10 @@ struct LayerWeights {
   // Mixture of experts, or (experts empty) one dense feed-forward in [0].
   WeightView router;  // [experts][hidden]
   std::vector<WeightView> gate, up, down;
+  // The same as tables in the memory of the device the weights are in.
+  const WeightView* gate_table = nullptr;
+  const WeightView* up_table = nullptr;
+  const WeightView* down_table = nullptr;
   bool moe = false;
 };
 
@@ -48,16 +52,24 @@ class ModelWeights {
   const std::vector<LayerWeights>& layers() const { return layers_; }
   // XXH3-128 of all of it, to tell checkpoints apart; reads everything.
   std::array<uint8_t, 16> Fingerprint() const;
-  int64_t bytes() const { return static_cast<int64_t>(memory_.size() + floats_.size() * 4); }
+  int64_t bytes() const { return bytes_; }
+  // Moves everything but the embedding into the memory of a GPU, in the precision it has. The
+  // device must outlive this.
+  Status MoveTo(Device& device);
 
  private:
   struct Needed;
   Status Layout(const ModelConfig& config, const Checkpoint* checkpoint,
                 std::vector<Needed>* needed);
   Status Bind(const ModelConfig& config);
+  Status MoveTables(Device& device);
 
   Array<uint8_t> memory_;  // weights as stored
   Array<float> floats_;    // norms and scales, widened
+  DeviceArray<uint8_t> device_memory_;
+  DeviceArray<float> device_floats_;
+  DeviceArray<WeightView> device_tables_;
+  int64_t bytes_ = 0;
   std::unordered_map<std::string, WeightView> by_name_;
   WeightView embedding_, head_;
   const float* final_norm_ = nullptr;

@@ -35,6 +35,7 @@ void Rotate(const RotateParams& p);
 void Silu(const SiluParams& p);
 void Experts(const ExpertsParams& p);
 void Summarise(const SummariseParams& p);
+void Beam(const BeamParams& p);
 void Score(const ScoreParams& p);
 void Select(const SelectParams& p);
 void Route(const RouteParams& p);

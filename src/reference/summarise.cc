@@ -20,7 +20,7 @@ std::vector<Vector> ChunkRows(const SummariseParams& p, int kv_head, bool values
   const int d = p.shape.head_dim;
   std::vector<Vector> rows(spec::kChunk, Vector(d));
   for (int t = 0; t < spec::kChunk; ++t) {
-    const Bf16* cell = p.cells[kv_head * spec::kCellsPerChunk + t / spec::kCell];
+    const Bf16* cell = p.cells[kv_head * p.cell_stride + t / spec::kCell];
     const int in_cell = t % spec::kCell;
     const Bf16* row = cell + (values ? spec::ValueRow(in_cell, d) : spec::KeyRow(in_cell, d));
     for (int i = 0; i < d; ++i) rows[t][i] = Bf16ToFloat(row[i]);

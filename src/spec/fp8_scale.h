@@ -12,7 +12,7 @@ namespace hga::spec {
 
 // n of the scale 2^n for a vector whose largest magnitude is `largest` (finite, >= 0), by exponent
 // bits: 448 = 1.75 * 2^8, so the mantissa decides whether one more doubling is needed.
-inline int Fp8ScaleExponent(float largest) {
+HGA_HD inline int Fp8ScaleExponent(float largest) {
   if (largest == 0.f) return 0;
   uint32_t bits = std::bit_cast<uint32_t>(largest);
   int exponent = static_cast<int>(bits >> 23) - 127;
@@ -28,7 +28,7 @@ inline int Fp8ScaleExponent(float largest) {
 }
 
 // 2^n as float32, n in [-126, 127].
-inline float PowerOfTwo(int n) {
+HGA_HD inline float PowerOfTwo(int n) {
   return std::bit_cast<float>(static_cast<uint32_t>(n + 127) << 23);
 }
 

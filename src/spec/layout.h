@@ -5,11 +5,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define HGA_HD __host__ __device__
-#else
-#define HGA_HD
-#endif
+#include "base/host_device.h"
 
 namespace hga::spec {
 

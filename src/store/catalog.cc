@@ -97,7 +97,8 @@ class Verifier {
   static Result<Verifier> Make(const IoFile* records, const IoFile* index,
                                const ManifestHead* head) {
     Verifier verifier(records, head);
-    HGA_ASSIGN_OR_RETURN(verifier.entries_, IndexReader::Make(index, head->identity.shape));
+    HGA_ASSIGN_OR_RETURN(verifier.entries_,
+                         IndexReader::Make(index, head->identity.shape, verifier.chunks()));
     verifier.at_once_ =
         static_cast<int>(std::clamp(kReadAtOnce / RecordBytes(head->identity.shape), int64_t{1},
                                     static_cast<int64_t>(head->identity.shape.layers)));
@@ -172,6 +173,16 @@ Result<std::vector<SessionEntry>> Catalog::List() const {
     entries.push_back(std::move(entry));
   }
   return entries;
+}
+
+Result<SessionEntry> Catalog::Find(const std::string& name) const {
+  HGA_RETURN_IF_ERROR(CheckSessionName(name));
+  const std::string base = SessionDirectoryName(name);
+  HGA_ASSIGN_OR_RETURN(const std::vector<std::string> names, Directories(io_, root_));
+  if (!std::ranges::binary_search(names, base)) {
+    return NotFound(fmt::format("{}: there is no session {}", Quoted(root_), Quoted(name)));
+  }
+  return Inspect(io_, root_, base);
 }
 
 Result<int64_t> Catalog::Usage() const {

@@ -62,6 +62,8 @@ class Catalog {
 
   // By directory name. Locks each session for a moment to see whether somebody else does.
   Result<std::vector<SessionEntry>> List() const;
+  // One of them. kNotFound.
+  Result<SessionEntry> Find(const std::string& name) const;
   // Bytes of all sessions.
   Result<int64_t> Usage() const;
   // Reads every record and compares its checksums; `progress` (bytes done, bytes in all; may be

@@ -45,6 +45,13 @@ void CellPool::GiveMemoryBack() {
   fresh_ = 0;
 }
 
+void CellPool::EvictAll() {
+  while (oldest_ != kNoSlot) {
+    ++evictions_;
+    Free(oldest_);
+  }
+}
+
 std::optional<SlotId> CellPool::Take(const SlotHolder& holder) {
   SlotId slot = kNoSlot;
   if (taken_ < limit_ && first_free_ != kNoSlot) {

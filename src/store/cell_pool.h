@@ -52,6 +52,8 @@ class CellPool {
   void SetValid(SlotId slot);
   // The holder gives the slot up, whatever its state. Pins and the unsaved mark end.
   void Free(SlotId slot);
+  // Empties every evictable slot.
+  void EvictAll();
 
   void Pin(SlotId slot);
   void Unpin(SlotId slot);  // becomes the most recently used when the last pin goes

@@ -38,20 +38,45 @@ Status KvHistory::MakeLayer(const LayerPolicy& policy) {
   const int64_t record = spec::RecordElements(shape_.kv_heads, shape_.head_dim);
   HGA_ASSIGN_OR_RETURN(layer.records,
                        Array<Bf16>::Make(static_cast<size_t>(cells_ / kCellsPerChunk * record)));
+  PointAt(layer.records.data(), &layer);
+  layers_.push_back(std::move(layer));
+  return OkStatus();
+}
+
+// Fills the table of a layer whose records lie one behind the other.
+void KvHistory::PointAt(Bf16* records, Layer* layer) {
+  const int64_t record = spec::RecordElements(shape_.kv_heads, shape_.head_dim);
   for (int head = 0; head < shape_.kv_heads; ++head) {
     for (int64_t cell = 0; cell < cells_; ++cell) {
-      layer.table[Index(head, cell)] =
-          layer.records.data() + cell / kCellsPerChunk * record +
+      layer->table[Index(head, cell)] =
+          records + cell / kCellsPerChunk * record +
           spec::CellOffset(head, static_cast<int>(cell % kCellsPerChunk), shape_.head_dim);
     }
   }
-  layers_.push_back(std::move(layer));
-  return OkStatus();
 }
 
 Result<std::unique_ptr<KvHistory>> KvHistory::Make(const HistoryShape& shape, int64_t capacity) {
   std::unique_ptr<KvHistory> h(new KvHistory(shape, capacity));
   for (int layer = 0; layer < shape.layers; ++layer) HGA_RETURN_IF_ERROR(h->MakeLayer({}));
+  return h;
+}
+
+Result<std::unique_ptr<KvHistory>> KvHistory::MakeOnDevice(const HistoryShape& shape,
+                                                           int64_t capacity, Device& device) {
+  std::unique_ptr<KvHistory> h(new KvHistory(shape, capacity));
+  const int64_t entries = shape.kv_heads * h->cells_;
+  const int64_t elements =
+      h->cells_ / kCellsPerChunk * spec::RecordElements(shape.kv_heads, shape.head_dim);
+  for (int i = 0; i < shape.layers; ++i) {
+    Layer layer;
+    HGA_ASSIGN_OR_RETURN(layer.table, Array<const Bf16*>::Make(static_cast<size_t>(entries)));
+    HGA_ASSIGN_OR_RETURN(layer.device_records, DeviceArray<Bf16>::Make(device, elements));
+    HGA_ASSIGN_OR_RETURN(layer.device_table, DeviceArray<const Bf16*>::Make(device, entries));
+    h->PointAt(layer.device_records.data(), &layer);
+    HGA_RETURN_IF_ERROR(Upload(device, layer.device_table.data(), layer.table.data(),
+                               entries * static_cast<int64_t>(sizeof(Bf16*))));
+    h->layers_.push_back(std::move(layer));
+  }
   return h;
 }
 
@@ -134,7 +159,10 @@ Bf16* KvHistory::Value(int layer, int kv_head, int64_t position) {
   return Key(layer, kv_head, position) + int64_t{spec::kCell} * shape_.head_dim;
 }
 
-const Bf16* const* KvHistory::cells(int layer) const { return at(layer).table.data(); }
+const Bf16* const* KvHistory::cells(int layer) const {
+  const Layer& l = at(layer);
+  return l.device_table.size() > 0 ? l.device_table.data() : l.table.data();
+}
 
 // Whether the next query, at position length_, has the cell in its windows or its sample.
 bool KvHistory::Stands(const Layer& layer, int64_t cell) const {
@@ -190,7 +218,7 @@ void KvHistory::CutTo(int64_t length) {
   length_ = reserved_ = length;
   for (Layer& layer : layers_) {
     layer.moved_to = int64_t{layer.policy.sink_chunks} * kCellsPerChunk;
-    if (layer.policy.resident) {
+    if (layer.policy.resident && layer.records.size() > 0) {
       layer.records.Release(
           static_cast<size_t>(first * spec::RecordElements(shape_.kv_heads, shape_.head_dim)));
     }

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "backend/device.h"
 #include "base/dtype.h"
 #include "base/memory.h"
 #include "hga/status.h"
@@ -75,6 +76,10 @@ class KvHistory final : private TransferOwner {
   // Everything in memory. Room for `capacity` tokens is reserved as address space; a record takes
   // memory when its first token is written.
   static Result<std::unique_ptr<KvHistory>> Make(const HistoryShape& shape, int64_t capacity);
+  // The same in the memory of a GPU, which outlives this; all of it is taken at once. Pointers are
+  // then the device's, and so is the table that cells() returns.
+  static Result<std::unique_ptr<KvHistory>> MakeOnDevice(const HistoryShape& shape,
+                                                         int64_t capacity, Device& device);
   // With records on disk. `policies` [layers]; a layer that is not resident needs tiers with slots.
   // `file` is the data file of a session, which keeps it open longer than this lives; -1 makes a
   // temporary one. Windows and samples, for spans of `span` tokens, get slots on top of the
@@ -90,6 +95,7 @@ class KvHistory final : private TransferOwner {
   const HistoryShape& shape() const { return shape_; }
   int64_t capacity() const { return capacity_; }
   int64_t length() const { return length_; }  // tokens whose K/V is whole
+  KvTiers* tiers() const { return tiers_; }   // null: all in memory
   bool resident(int layer) const { return layers_[static_cast<size_t>(layer)].policy.resident; }
   const LayerPolicy& policy(int layer) const { return layers_[static_cast<size_t>(layer)].policy; }
 
@@ -152,11 +158,13 @@ class KvHistory final : private TransferOwner {
   friend class CellFetch;
   struct Layer {
     LayerPolicy policy;
-    Array<Bf16> records;            // [chunks][RecordElements]; only of resident layers
-    Array<const Bf16*> table;       // [kv_heads][cells_]
-    std::vector<SlotId> slots;      // [kv_heads][cells_]; of other layers
-    std::vector<uint8_t> standing;  // [kv_heads][cells_] pinned for good
-    int64_t moved_to = 0;           // cells from the sink window to here no longer stand
+    Array<Bf16> records;                    // [chunks][RecordElements]; only of resident layers
+    DeviceArray<Bf16> device_records;       // the same on a GPU
+    DeviceArray<const Bf16*> device_table;  // as table
+    Array<const Bf16*> table;               // [kv_heads][cells_]
+    std::vector<SlotId> slots;              // [kv_heads][cells_]; of other layers
+    std::vector<uint8_t> standing;          // [kv_heads][cells_] pinned for good
+    int64_t moved_to = 0;                   // cells from the sink window to here no longer stand
   };
   struct Missing {
     int64_t chunk;
@@ -167,6 +175,7 @@ class KvHistory final : private TransferOwner {
 
   KvHistory(const HistoryShape& shape, int64_t capacity);
   Status MakeLayer(const LayerPolicy& policy);
+  void PointAt(Bf16* records, Layer* layer);
   Layer& at(int layer) { return layers_[static_cast<size_t>(layer)]; }
   const Layer& at(int layer) const { return layers_[static_cast<size_t>(layer)]; }
   size_t Index(int kv_head, int64_t cell) const {

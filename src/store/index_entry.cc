@@ -77,6 +77,8 @@ bool DecodeEntry(const IndexIdentity& identity, int64_t chunk, int layer, uint64
   if (generation == 0 || generation > newest) return false;
   const EntryHeader expected = MakeHeader(identity, chunk, layer, generation);
   if (std::memcmp(entry.data(), &expected, sizeof(expected)) != 0) return false;
+  const size_t used = sizeof(expected) + SumsBytes(identity.shape);
+  if (!IsZero(entry.subspan(used, entry.size() - sizeof(own) - used))) return false;
   table->generation(row, layer) = generation;
   std::memcpy(table->sums(row, layer).data(), entry.data() + sizeof(expected),
               SumsBytes(identity.shape));

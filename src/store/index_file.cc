@@ -47,13 +47,15 @@ Status WriteIndex(const IoFile& file, const IndexIdentity& identity, const Recor
   return OkStatus();
 }
 
-Result<IndexReader> IndexReader::Make(const IoFile* file, const HistoryShape& shape) {
+Result<IndexReader> IndexReader::Make(const IoFile* file, const HistoryShape& shape,
+                                      int64_t chunks) {
   IndexReader reader;
   reader.file_ = file;
   reader.chunk_bytes_ = IndexChunkBytes(shape);
   // A chunk begins anywhere in its first page.
-  const int64_t window = RoundUp(std::max(kWindow, reader.chunk_bytes_ + kIoAlignment));
-  HGA_ASSIGN_OR_RETURN(reader.window_, Pages::Reserve(static_cast<size_t>(window)));
+  const int64_t least = reader.chunk_bytes_ + kIoAlignment;
+  const int64_t window = std::max(least, std::min(kWindow, chunks * reader.chunk_bytes_));
+  HGA_ASSIGN_OR_RETURN(reader.window_, Pages::Reserve(static_cast<size_t>(RoundUp(window))));
   return reader;
 }
 
@@ -70,8 +72,8 @@ std::span<const std::byte> IndexReader::Chunk(int64_t chunk) {
 
 Result<IndexReport> LoadIndex(const IoFile& file, const IndexIdentity& identity,
                               const ManifestHead& head, RecordTable* table) {
-  HGA_ASSIGN_OR_RETURN(IndexReader reader, IndexReader::Make(&file, identity.shape));
   const int64_t chunks = static_cast<int64_t>(head.chunks.size());
+  HGA_ASSIGN_OR_RETURN(IndexReader reader, IndexReader::Make(&file, identity.shape, chunks));
   table->Resize(chunks);
   IndexReport report;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {

@@ -26,7 +26,8 @@ Status WriteIndex(const IoFile& file, const IndexIdentity& identity, const Recor
 // Entries of one chunk after the other. What can't be read comes as bytes that no entry has.
 class IndexReader {
  public:
-  static Result<IndexReader> Make(const IoFile* file, const HistoryShape& shape);
+  // For chunks [0, chunks) of `file`, which must outlive it.
+  static Result<IndexReader> Make(const IoFile* file, const HistoryShape& shape, int64_t chunks);
   // [IndexChunkBytes], until the next call. Ascending chunks are read ahead.
   std::span<const std::byte> Chunk(int64_t chunk);
 

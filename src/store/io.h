@@ -46,8 +46,10 @@ enum class OpenMode {
   kTemporary,  // without a name, gone when it is closed or the process ends; `path` is a directory
 };
 
-// Not thread-safe: one thread calls it. Errors of file operations are kNotFound, kIoError with the
-// path and the errno's text, kResourceExhausted for ENOSPC and EDQUOT.
+// Not thread-safe: one thread calls it. File numbers are not given out again soon; one that is not
+// open breaks a precondition, except in a request, which completes with -EBADF. Errors of file
+// operations are kNotFound, kIoError with the path and the errno's text, kResourceExhausted for
+// ENOSPC and EDQUOT.
 class IoBackend {
  public:
   virtual ~IoBackend() = default;
@@ -89,7 +91,8 @@ class IoBackend {
   virtual int Reap(std::span<IoCompletion> out, int least) = 0;
   virtual int in_flight() const = 0;
 
-  // Numbers of attempts, for tags: never the same twice, whichever queue asks.
+  // Counts up. Queues tag their attempts with it, so that a late answer to one queue is nothing to
+  // the next one over the same back end.
   uint64_t NextAttempt() { return ++attempts_; }
 
  private:

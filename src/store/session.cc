@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <utility>
 
 #include "base/file.h"
@@ -27,8 +26,6 @@ struct SessionFiles::Impl {
   IndexIdentity identity;
   ManifestHead head;   // of the last acknowledged manifest; generation 0 before the first
   int64_t length = 0;  // its tokens
-  // Of a manifest that Open found and nobody has written since.
-  std::optional<ManifestHeader> unsettled = {};
   bool failed = false;
 
   // Once the kernel has told of a failed fsync it may call the same pages clean: no second try.
@@ -37,7 +34,6 @@ struct SessionFiles::Impl {
     if (!status.ok()) failed = true;
     return status;
   }
-  Status Settle();
   Status CheckRange(const RecordTable& table, int64_t closed, int64_t first, int64_t end) const;
   Status CheckChain(std::span<const Digest> chain) const;
   Status WriteRecordsIndex(const RecordTable& table, int64_t first, int64_t end,
@@ -94,6 +90,14 @@ Status CheckCreatable(const std::string& name, const SessionIdentity& identity) 
                                      kStoreFormat));
 }
 
+// A manifest that is read may be in memory only: its writer died, or its fsync failed, before it
+// reached the disk. Whoever goes on from it, cuts records it no longer speaks of, or writes the
+// slot beside it, relies on it: so it is written again.
+Status Settle(const IoFile& slot, const ManifestHeader& header) {
+  HGA_RETURN_IF_ERROR(RewriteSlot(slot, header));
+  return slot.Sync();
+}
+
 // Says which session an error is about.
 Status About(const std::string& name, const Status& status) {
   return {status.code(), fmt::format("session {}: {}", Quoted(name), status.message())};
@@ -141,12 +145,12 @@ Result<SessionFiles> SessionFiles::Create(IoBackend* io, const std::string& root
   head.store_id = store_id;
   head.name = name;
   head.identity = identity;
-  return SessionFiles(std::unique_ptr<Impl>(new Impl{directory,
-                                                     std::move(records),
-                                                     std::move(index),
-                                                     {std::move(first), std::move(second)},
-                                                     MakeIndexIdentity(store_id, identity),
-                                                     std::move(head)}));
+  return SessionFiles(std::make_unique<Impl>(Impl{.directory = directory,
+                                                  .records = std::move(records),
+                                                  .index = std::move(index),
+                                                  .slots = {std::move(first), std::move(second)},
+                                                  .identity = MakeIndexIdentity(store_id, identity),
+                                                  .head = std::move(head)}));
 }
 
 Result<OpenedSession> SessionFiles::Open(IoBackend* io, const std::string& root,
@@ -167,6 +171,7 @@ Result<OpenedSession> SessionFiles::Open(IoBackend* io, const std::string& root,
                                        Quoted(directory), Quoted(head.name)));
   }
   HGA_RETURN_IF_ERROR(CompareIdentity(head.identity, identity, name));
+  HGA_RETURN_IF_ERROR(Settle((*slots)[SlotOf(head.generation)], newest->header));
 
   SessionState& state = newest->manifest.state;
   OpenReport report;
@@ -181,23 +186,15 @@ Result<OpenedSession> SessionFiles::Open(IoBackend* io, const std::string& root,
   HGA_ASSIGN_OR_RETURN(const IndexReport loaded, LoadIndex(*index, index_identity, head, &table));
   report.damaged_entries = loaded.damaged_entries;
   report.stale_chunks = loaded.stale_chunks;
-  const int64_t length = static_cast<int64_t>(state.tokens.size());
-  SessionFiles files(
-      std::unique_ptr<Impl>(new Impl{directory, std::move(*records), std::move(*index),
-                                     std::move(*slots), index_identity, std::move(head), length}));
-  return OpenedSession{std::move(files), std::move(state), std::move(table), std::move(report)};
-}
-
-// The manifest that Open found may have been read from memory only: its writer died, or its fsync
-// failed, before it reached the disk. As long as that is so, the other slot is the one to rely on
-// and must not be written.
-Status SessionFiles::Impl::Settle() {
-  if (!unsettled) return OkStatus();
-  const IoFile& slot = slots[SlotOf(unsettled->generation)];
-  HGA_RETURN_IF_ERROR(RewriteSlot(slot, *unsettled));
-  HGA_RETURN_IF_ERROR(Sync(slot));
-  unsettled.reset();
-  return OkStatus();
+  auto impl = std::make_unique<Impl>(Impl{.directory = directory,
+                                          .records = std::move(*records),
+                                          .index = std::move(*index),
+                                          .slots = std::move(*slots),
+                                          .identity = index_identity,
+                                          .head = std::move(head),
+                                          .length = static_cast<int64_t>(state.tokens.size())});
+  return OpenedSession{SessionFiles(std::move(impl)), std::move(state), std::move(table),
+                       std::move(report)};
 }
 
 Status SessionFiles::Impl::CheckRange(const RecordTable& table, int64_t closed, int64_t first,
@@ -271,8 +268,6 @@ Status SessionFiles::Checkpoint(const SessionState& state, const RecordTable& ta
   next.chunks.resize(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) next.chunks[i].chain = chain[i];
   HGA_RETURN_IF_ERROR(impl.WriteRecordsIndex(table, first_chunk, end_chunk, &next));
-  HGA_RETURN_IF_ERROR(impl.Settle());
-  KillPoint("checkpoint.settled");
   const IoFile& slot = impl.slots[SlotOf(next.generation)];
   HGA_RETURN_IF_ERROR(slot.Write(0, EncodeManifest(next, state)));
   KillPoint("checkpoint.manifest_written");

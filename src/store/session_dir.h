@@ -37,8 +37,7 @@ Result<std::array<IoFile, 2>> OpenSlots(IoBackend* io, const std::string& direct
 Result<IoFile> LockSession(IoBackend* io, const std::string& directory);
 // The same, for those who don't hold the root's lock.
 Result<IoFile> EnterSession(IoBackend* io, const std::string& root, const std::string& directory);
-// Removes what a session consists of, manifests first. The root's lock is held and nobody uses the
-// session.
+// Removes what a session consists of. The root's lock is held and nobody uses the session.
 Status RemoveSession(IoBackend* io, const std::string& root, const std::string& directory);
 
 struct NewestManifest {

@@ -12,6 +12,7 @@ Result<std::unique_ptr<KvTiers>> KvTiers::Make(const HistoryShape& shape,
                                                const TierOptions& options,
                                                std::unique_ptr<IoBackend> io) {
   std::unique_ptr<KvTiers> tiers(new KvTiers(shape, options, std::move(io)));
+  tiers->cells_per_sector_ = Transfers::CellsPerSector(shape);
   HGA_RETURN_IF_ERROR(tiers->pool_.AddSlots(options.slots));
   HGA_ASSIGN_OR_RETURN(
       tiers->transfers_,

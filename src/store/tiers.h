@@ -31,6 +31,7 @@ struct TierStats {
   int64_t hits = 0;           // of those, in memory already
   int64_t prefetched = 0;     // of those, on their way already
   int64_t read = 0;           // cells brought in from the disk
+  int64_t summary_pages = 0;  // pages of summaries brought in
   int64_t damaged = 0;        // cells whose bytes did not match their checksum
   int64_t failed_reads = 0;   // transfers
   int64_t failed_writes = 0;  // transfers
@@ -53,6 +54,7 @@ class KvTiers {
   CellPool& pool() { return pool_; }
   IoBackend& io() { return *io_; }
   Transfers& transfers() { return *transfers_; }
+  int cells_per_sector() const { return cells_per_sector_; }
   TierStats& stats() { return stats_; }
 
   // Sequences from when they are made until they are closed.
@@ -80,6 +82,7 @@ class KvTiers {
   CellPool pool_;
   std::unique_ptr<Transfers> transfers_;
   TierStats stats_;
+  int cells_per_sector_ = 1;
   std::vector<TransferOwner*> owners_;
   int64_t disk_used_ = 0;
   int64_t unnamed_ = 0;  // of it, in files without a name

@@ -118,7 +118,7 @@ TEST_P(AttendDenseConformance, LaterTokensDoNotMatter) {
   }
 }
 
-HGA_EVERY_ISA(AttendDenseConformance);
+HGA_EVERY_BACKEND(AttendDenseConformance);
 
 }  // namespace
 }  // namespace hga::conformance

@@ -229,7 +229,7 @@ TEST(AttendRoutedBound, SeesEveryPartOfTheLaw) {
   expect_seen("one local chunk fewer", changed);
 }
 
-HGA_EVERY_ISA(AttendRoutedConformance);
+HGA_EVERY_BACKEND(AttendRoutedConformance);
 
 }  // namespace
 }  // namespace hga::conformance

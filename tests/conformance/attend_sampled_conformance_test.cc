@@ -134,7 +134,7 @@ TEST_P(AttendSampledConformance, LaterTokensDoNotMatter) {
   }
 }
 
-HGA_EVERY_ISA(AttendSampledConformance);
+HGA_EVERY_BACKEND(AttendSampledConformance);
 
 }  // namespace
 }  // namespace hga::conformance

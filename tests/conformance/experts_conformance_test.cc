@@ -244,7 +244,7 @@ TEST_P(ExpertsConformance, EqualLogitsTakeTheLowerExpert) {
   });
 }
 
-HGA_EVERY_ISA(ExpertsConformance);
+HGA_EVERY_BACKEND(ExpertsConformance);
 
 }  // namespace
 }  // namespace hga::conformance

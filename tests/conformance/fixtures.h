@@ -19,6 +19,10 @@
 #include "backend/registry.h"
 #include "cpu/cpu_backend.h"
 #include "reference/reference.h"
+#include "tests/conformance/mirror.h"
+#if HGA_WITH_CUDA
+#include "cuda/cuda_backend.h"
+#endif
 
 namespace hga::conformance {
 
@@ -50,8 +54,6 @@ class Random {
 };
 
 // --- buffers whose surroundings are watched --------------------------------------------------
-
-inline constexpr uint8_t kCanary = 0xA5;
 
 // n elements between two runs of canary bytes, themselves filled with canary bytes.
 template <typename T>
@@ -138,26 +140,44 @@ void ExpectWithin(const std::string& label, std::span<const float> got, std::spa
 
 // --- backends --------------------------------------------------------------------------------
 
-inline std::unique_ptr<Ops> OpenBackend(const std::string& isa, int threads) {
+#if HGA_WITH_CUDA
+// The GPU behind copies, its memory shared by all tests of the process.
+inline Result<std::unique_ptr<Ops>> OpenMirroredCuda() {
+  static Result<std::unique_ptr<Ops>>* keeper = new auto(OpenCuda(0, {}));
+  if (!keeper->ok()) return keeper->status();
+  static Result<MirrorMemory>* memory = new auto(MirrorMemory::Make((*keeper)->get()->device()));
+  if (!memory->ok()) return memory->status();
+  HGA_ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, OpenCuda(0, {}));
+  return std::unique_ptr<Ops>(std::make_unique<MirrorOps>(std::move(ops), memory->value()));
+}
+#endif
+
+// An instruction set of the CPU, "auto" for its best, or "cuda:0".
+inline Result<std::unique_ptr<Ops>> TryOpenBackend(const std::string& name, int threads) {
+#if HGA_WITH_CUDA
+  if (name == "cuda:0") return OpenMirroredCuda();
+#endif
   BackendOptions options;
   options.threads = threads;
-  options.isa = isa;
-  Result<std::unique_ptr<Ops>> ops = OpenCpu(options);
+  options.isa = name;
+  return OpenCpu(options);
+}
+
+inline std::unique_ptr<Ops> OpenBackend(const std::string& name, int threads) {
+  Result<std::unique_ptr<Ops>> ops = TryOpenBackend(name, threads);
   EXPECT_TRUE(ops.ok()) << ops.status().message();
   return ops.ok() ? std::move(ops).value() : nullptr;
 }
 
-// One instruction set; skipped where the machine lacks it.
+// One backend; skipped where the machine lacks its instruction set or a GPU.
 class ConformanceTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    BackendOptions options;
-    options.threads = 1;
-    options.isa = GetParam();
-    const Result<std::unique_ptr<Ops>> ops = OpenCpu(options);
+    const Result<std::unique_ptr<Ops>> ops = TryOpenBackend(GetParam(), 1);
     if (ops.ok()) return;
     ASSERT_EQ(ops.status().code(), StatusCode::kUnsupported) << ops.status().message();
-    GTEST_SKIP() << "skipped: " << ops.status().message();
+    const bool gpu = std::string(GetParam()).starts_with("cuda");
+    GTEST_SKIP() << "skipped: " << (gpu ? "no GPU: " : "") << ops.status().message();
   }
   // A fresh backend ready for `limits`.
   std::unique_ptr<Ops> Open(const OpsLimits& limits, int threads = 2) {
@@ -170,8 +190,17 @@ class ConformanceTest : public testing::TestWithParam<const char*> {
   std::unique_ptr<Ops> reference_ = MakeReferenceOps();
 };
 
-#define HGA_EVERY_ISA(Suite)                                                     \
-  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3"), \
+#if HGA_WITH_CUDA
+#define HGA_ON_CUDA(Suite)                                         \
+  INSTANTIATE_TEST_SUITE_P(Cuda, Suite, testing::Values("cuda:0"), \
+                           [](const auto&) { return std::string("0"); })
+#else
+#define HGA_ON_CUDA(Suite) static_assert(true)
+#endif
+
+#define HGA_EVERY_BACKEND(Suite)                                                              \
+  HGA_ON_CUDA(Suite);                                                                         \
+  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values("ssse3", "avx2", "avx3", "avx3_bf16"), \
                            [](const auto& info) { return std::string(info.param); })
 
 // Limits of operations that know no attention.

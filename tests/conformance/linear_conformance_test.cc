@@ -148,7 +148,7 @@ TEST_P(LinearConformance, JobsInOneCallEqualJobsAlone) {
   }
 }
 
-HGA_EVERY_ISA(LinearConformance);
+HGA_EVERY_BACKEND(LinearConformance);
 
 }  // namespace
 }  // namespace hga::conformance

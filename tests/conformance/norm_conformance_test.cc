@@ -110,7 +110,7 @@ TEST_P(NormConformance, SiluEqualsReference) {
   }
 }
 
-HGA_EVERY_ISA(NormConformance);
+HGA_EVERY_BACKEND(NormConformance);
 
 }  // namespace
 }  // namespace hga::conformance

@@ -161,7 +161,7 @@ TEST_P(RotateConformance, RowsDoNotDependOnTheirNeighbours) {
   }
 }
 
-HGA_EVERY_ISA(RotateConformance);
+HGA_EVERY_BACKEND(RotateConformance);
 
 }  // namespace
 }  // namespace hga::conformance

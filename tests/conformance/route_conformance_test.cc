@@ -143,6 +143,56 @@ TEST_P(RouteConformance, ScoresEqualReference) {
   EXPECT_LE(unclear, rows / 20);
 }
 
+// --- first level ------------------------------------------------------------------------------
+
+// A chunk survives for some query exactly if Score gives one of its groups a number there.
+TEST_P(RouteConformance, BeamKeepsWhatScoreScores) {
+  int with_beam = 0;
+  ForEveryProblem(*reference_, kSeed + 5, [&](Problem& problem, const std::string& label) {
+    if (problem.groups == 0 || problem.rule.chunk_beam == 0) return;
+    ++with_beam;
+    auto ops = Open(problem.Limits());
+    ASSERT_NE(ops, nullptr);
+    for (Ops* backend : {ops.get(), reference_.get()}) {
+      // The reference is slow; a few candidates show as much of it as many.
+      if (backend == reference_.get() && problem.c.first_position > 1100) continue;
+      const Guarded<float> scores = problem.ScoresOf(*backend, problem.c.queries);
+      const int selectors =
+          spec::Selectors(problem.rule, problem.c.shape.heads, problem.c.shape.kv_heads);
+      const int64_t chunks = spec::CeilDiv(problem.history.tokens(), spec::kChunk);
+      std::vector<uint8_t> want(static_cast<size_t>(problem.c.shape.kv_heads * chunks));
+      for (int64_t row = 0; row < int64_t{problem.c.queries} * selectors; ++row) {
+        const int query = static_cast<int>(row / selectors);
+        const int head = static_cast<int>(row % selectors) * problem.c.shape.kv_heads / selectors;
+        const auto range = spec::CandidateRange(
+            problem.c.first_position + query, problem.rule.sink_chunks, problem.rule.local_chunks);
+        for (int64_t x = 0; x < problem.Candidates(query); ++x) {
+          if (std::isinf(scores.data()[row * problem.groups + x])) continue;
+          const int64_t chunk = (range.begin + x * problem.rule.group) / spec::kChunk;
+          want[static_cast<size_t>(head * chunks + chunk)] = 1;
+        }
+      }
+      Guarded<uint8_t> kept(problem.c.shape.kv_heads * chunks);
+      BeamParams p;
+      p.shape = problem.c.shape;
+      p.rule = &problem.rule;
+      p.q = problem.q.data();
+      p.first_position = problem.c.first_position;
+      p.queries = problem.c.queries;
+      p.summaries = problem.summaries.view();
+      p.kept = kept.data();
+      p.kept_stride = chunks;
+      backend->Beam(p);
+      ASSERT_TRUE(kept.Intact()) << label;
+      for (size_t i = 0; i < want.size(); ++i) {
+        ASSERT_EQ(kept.data()[i], want[i])
+            << label << ", " << backend->name() << ", chunk " << i % static_cast<size_t>(chunks);
+      }
+    }
+  });
+  EXPECT_GT(with_beam, 0);
+}
+
 // --- plans and tails --------------------------------------------------------------------------
 
 struct Tally {
@@ -336,7 +386,7 @@ TEST_P(RouteConformance, LaterTokensDoNotMatter) {
   });
 }
 
-HGA_EVERY_ISA(RouteConformance);
+HGA_EVERY_BACKEND(RouteConformance);
 
 }  // namespace
 }  // namespace hga::conformance

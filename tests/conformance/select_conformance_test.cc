@@ -99,7 +99,7 @@ TEST_P(SelectConformance, KnownAnswers) {
   EXPECT_EQ(best({kInf, -kNan, kInf, 1e-42f}, 3), (Ids{0, 2, 3}));
 }
 
-HGA_EVERY_ISA(SelectConformance);
+HGA_EVERY_BACKEND(SelectConformance);
 
 }  // namespace
 }  // namespace hga::conformance

@@ -90,7 +90,7 @@ TEST_P(SummariseConformance, RebuildGivesTheSameBits) {
   }
 }
 
-HGA_EVERY_ISA(SummariseConformance);
+HGA_EVERY_BACKEND(SummariseConformance);
 
 }  // namespace
 }  // namespace hga::conformance

@@ -57,8 +57,8 @@ Result<std::unique_ptr<RigEngine>> RigEngine::Open(RigDisk* disk, const RigConfi
 Result<std::unique_ptr<RigSequence>> RigEngine::NewSequence(int number) {
   auto sequence = std::make_unique<RigSequence>();
   sequence->number = number;
-  HGA_ASSIGN_OR_RETURN(sequence->history,
-                       space_->NewHistory(Rules(), kHeads, config_.capacity, config_.span));
+  HGA_ASSIGN_OR_RETURN(sequence->history, space_->NewHistory(Rules(), kHeads, config_.capacity,
+                                                             config_.span, device_));
   return sequence;
 }
 

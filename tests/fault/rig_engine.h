@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/kv_space.h"
+#include "backend/host_device.h"
 #include "hga/config.h"
 #include "tests/fault/kv_words.h"
 #include "tests/fault/rig_disk.h"
@@ -112,6 +113,7 @@ class RigEngine {
   RigConfig config_;
   std::mt19937_64 random_;
   RigReport* report_;
+  HostDevice device_;
   std::unique_ptr<KvSpace> space_;
   bool replaying_ = false;
   Cells now_, next_, others_;

@@ -16,15 +16,22 @@ using nlohmann::json;
 const std::string kFolder = std::string(HGA_SOURCE_DIR) + "/tests/golden/data/logits/";
 const std::string kModel = std::string(HGA_SOURCE_DIR) + "/models/hga-mini";
 
-class LogitsGolden : public testing::Test {
+// By device.
+class LogitsGolden : public testing::TestWithParam<const char*> {
  protected:
   LogitsGolden() : manifest_(ReadManifest(kFolder)) {
     ids_ = ReadNpy<int32_t>(kFolder + "ids.npy").data;
+  }
+  void SetUp() override {
     EngineOptions options;
     options.threads = 2;
+    options.device = GetParam();
     auto engine = Engine::Open(kModel, options);
-    EXPECT_TRUE(engine.ok()) << engine.status().message();
-    if (engine.ok()) engine_ = std::move(engine).value();
+    if (engine.status().code() == StatusCode::kNotFound && options.device != "cpu") {
+      GTEST_SKIP() << "skipped: no GPU: " << engine.status().message();
+    }
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    engine_ = std::move(engine).value();
   }
   const json& CaseOf(const std::string& name) const {
     for (const json& entry : manifest_.at("cases")) {
@@ -103,7 +110,7 @@ void LogitsGolden::Compare(const json& entry, const AttentionConfig& attention) 
   EXPECT_GE(agree * 10, static_cast<int>(positions.size()) * 9);
 }
 
-TEST_F(LogitsGolden, TokenIds) {
+TEST_P(LogitsGolden, TokenIds) {
   ASSERT_NE(engine_, nullptr);
   const auto ids = engine_->tokenizer().Encode(ReadAll(kFolder + "passage.txt"), false);
   ASSERT_TRUE(ids.ok()) << ids.status().message();
@@ -111,13 +118,13 @@ TEST_F(LogitsGolden, TokenIds) {
   EXPECT_TRUE(std::equal(ids_.begin(), ids_.end(), ids->begin()));
 }
 
-TEST_F(LogitsGolden, Dense) {
+TEST_P(LogitsGolden, Dense) {
   const auto attention = PresetConfig("dense");
   ASSERT_TRUE(attention.ok());
   Compare(CaseOf("dense"), *attention);
 }
 
-TEST_F(LogitsGolden, DefaultWithSmallWindows) {
+TEST_P(LogitsGolden, DefaultWithSmallWindows) {
   const json& entry = CaseOf("routed");
   auto attention = PresetConfig("default");
   ASSERT_TRUE(attention.ok());
@@ -127,6 +134,13 @@ TEST_F(LogitsGolden, DefaultWithSmallWindows) {
   ASSERT_EQ(attention->dense_layers, entry.at("dense_layers").get<std::vector<int>>());
   Compare(entry, *attention);
 }
+
+INSTANTIATE_TEST_SUITE_P(Cpu, LogitsGolden, testing::Values("cpu"),
+                         [](const auto&) { return std::string("0"); });
+#if HGA_WITH_CUDA
+INSTANTIATE_TEST_SUITE_P(Cuda, LogitsGolden, testing::Values("cuda:0"),
+                         [](const auto&) { return std::string("0"); });
+#endif
 
 }  // namespace
 }  // namespace hga::golden

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tier invariance, end to end on models/hga-mini: where K/V lives changes no bit of any logit.
-// HGA_TIERS_LONG=1 runs the figures of record (20 prompts of 16K tokens) instead of the short ones.
+// HGA_TIERS_LONG=FIRST runs the figures of record instead of the short ones: of 20 prompts of 16K
+// tokens the four from FIRST on.
 #include <stdlib.h>
 
 #include <cstdio>
@@ -16,10 +17,11 @@ namespace {
 const std::string kSource = HGA_SOURCE_DIR;
 
 struct Size {
-  int prompts, prompt_tokens, answer_tokens;
+  int first_prompt, prompts, prompt_tokens, answer_tokens;
 };
 Size TestSize() {
-  return getenv("HGA_TIERS_LONG") != nullptr ? Size{20, 16384, 128} : Size{2, 4096, 64};
+  const char* first = getenv("HGA_TIERS_LONG");
+  return first != nullptr ? Size{atoi(first), 4, 16384, 128} : Size{0, 2, 4096, 64};
 }
 
 // Ids of prose, mixed reproducibly; another text for every `prompt`.
@@ -122,7 +124,7 @@ TEST_P(Tiers, LogitsAreEqualWhereverKvLives) {
   KvOptions tenth;
   tenth.directory = directory.path();
   tenth.host_bytes = RoutedBytes(memory->info(), rules, size.prompt_tokens) / 10;
-  for (int p = 0; p < size.prompts; ++p) {
+  for (int p = size.first_prompt; p < size.first_prompt + size.prompts; ++p) {
     const std::vector<int32_t> prompt = Prompt(p, size.prompt_tokens);
     const std::string name = "prompt " + std::to_string(p);
     auto plain = memory->NewSequence(rules, capacity);
@@ -171,8 +173,53 @@ TEST_P(Tiers, LogitsAreEqualWhereverKvLives) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Presets, Tiers,
-                         testing::Values("default", "fine", "sparse", "paper"),
+// Rules with a first level, and a bound that sends most of their group level to disk.
+TEST(SpilledSummaries, LogitsAreEqual) {
+  AttentionConfig rules = *PresetConfig("long");
+  rules.name = "long with a small beam";
+  rules.routing.chunk_beam = 8;
+  rules.sampled_layers[0] = 64;
+  constexpr int kPrompt = 6000, kSteps = 32;
+  const std::vector<int32_t> prompt = Prompt(3, kPrompt);
+  const ScratchDirectory directory;
+  const std::unique_ptr<Engine> memory = OpenMini({});
+  ASSERT_NE(memory, nullptr);
+  auto plain = memory->NewSequence(rules, kPrompt + kSteps + 1);
+  ASSERT_TRUE(plain.ok());
+  const Answer expected = Ask(*memory, **plain, prompt, kSteps, false);
+  KvOptions kv;
+  kv.directory = directory.path();
+  kv.host_bytes = RoutedBytes(memory->info(), rules, kPrompt) / 10;
+  const MemoryPlan whole = memory->Plan(rules, kPrompt + kSteps + 1);
+  kv.device_bytes = int64_t{1} << 40;
+  {
+    const std::unique_ptr<Engine> engine = OpenMini(kv);
+    const MemoryPlan plan = engine->Plan(rules, kPrompt + kSteps + 1);
+    EXPECT_EQ(plan.spilled_summary_bytes, 0);
+    kv.device_bytes = plan.device_bytes - plan.summary_bytes / 2;
+  }
+  const std::unique_ptr<Engine> engine = OpenMini(kv);
+  const MemoryPlan plan = engine->Plan(rules, kPrompt + kSteps + 1);
+  EXPECT_GT(plan.spilled_summary_bytes, 0);
+  EXPECT_LE(plan.device_bytes, kv.device_bytes);
+  auto spilled = engine->NewSequence(rules, kPrompt + kSteps + 1);
+  ASSERT_TRUE(spilled.ok()) << spilled.status().message();
+  EXPECT_TRUE(Ask(*engine, **spilled, prompt, kSteps, false) == expected);
+  EXPECT_GT(engine->kv_stats().summary_pages, 0);
+  // Once more behind a cut inside a page.
+  EXPECT_TRUE((*spilled)->Truncate(kPrompt - 700).ok());
+  EXPECT_TRUE(Ask(*engine, **spilled, prompt, kSteps, false) == expected);
+  // A bound that not even one layer fits into is refused.
+  kv.device_bytes = plan.device_bytes - plan.summary_bytes;
+  const std::unique_ptr<Engine> small = OpenMini(kv);
+  const auto refused = small->NewSequence(rules, kPrompt);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(refused.status().message().find("stay in memory"), std::string::npos);
+  EXPECT_GT(whole.summary_bytes, plan.summary_bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(Presets, Tiers, testing::Values("default", "fine", "sparse", "paper"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -69,6 +69,19 @@ TEST_P(CatalogTest, ListsWhatIsThere) {
   EXPECT_EQ(*catalog().Usage(), Bytes("a") + Bytes("b"));
 }
 
+TEST_P(CatalogTest, FindsOneByItsName) {
+  EXPECT_EQ(catalog().Find("b").status().code(), StatusCode::kNotFound);
+  Make("a", 1, {100});
+  Make("b", 2, {300});
+  const Result<SessionEntry> found = catalog().Find("b");
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_EQ(found->name, "b");
+  EXPECT_EQ(found->tokens, 300);
+  EXPECT_EQ(found->bytes, Bytes("b"));
+  EXPECT_EQ(catalog().Find("c").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(catalog().Find("").status().code(), StatusCode::kInvalidArgument);
+}
+
 TEST_P(CatalogTest, SessionsInUseAreListedAndLeftAlone) {
   Make("a", 1, {100});
   const Result<OpenedSession> opened = Open("a");

@@ -7,7 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdlib>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -15,6 +18,18 @@
 #include "store/rigs/fault_io.h"
 #include "store/rigs/sim_disk.h"
 #include "tests/unit/io_fixture.h"
+
+// Every allocation of the process, by any thread.
+namespace {
+std::atomic<int64_t> allocations = 0;
+}
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace hga {
 namespace {
@@ -334,6 +349,22 @@ TEST_P(IoQueueTest, LateAndReorderedCompletionsAllArrive) {
       EXPECT_TRUE(faulty_->fired());
     }
   }
+}
+
+TEST_P(IoQueueTest, OnceWarmItAllocatesNothing) {
+  if (!GetParam().choice.has_value()) GTEST_SKIP() << "the simulated disk allocates";
+  IoQueue queue(inner_.get());
+  IoMemory memory(64 * kUnit);
+  IoDone done[64];
+  int64_t before = 0;
+  for (int round = 0; round < 20; ++round) {
+    if (round == 1) before = allocations.load();
+    for (int64_t unit = 0; unit < 64; ++unit) {
+      Read(&queue, unit, memory.part(unit * kUnit, kUnit));
+    }
+    ASSERT_EQ(queue.Wait(done, 64), 64);
+  }
+  EXPECT_EQ(allocations.load(), before);
 }
 
 // The fault loop: one script, every sort of fault at every call of it, once and for ever.

@@ -186,6 +186,24 @@ TEST(Sampler, IdsOutsideTheVocabularyAreNoHistory) {
   EXPECT_EQ(sampler.Sample(std::vector<float>{2.0F, 1.5F}, strange, strange), 0);
 }
 
+TEST(Sampler, AStateGoesOnWhereItWasTaken) {
+  const SamplingOptions options{.temperature = 1, .seed = 77};
+  const std::vector<float> logits(50, 0.0F);
+  Sampler whole(options);
+  for (int i = 0; i < 9; ++i) whole.Sample(logits, {}, {});
+  Sampler other({.temperature = 1, .seed = 78});
+  ASSERT_TRUE(other.set_state(whole.state()).ok());
+  EXPECT_EQ(other.state(), whole.state());
+  for (int i = 0; i < 9; ++i) {
+    EXPECT_EQ(other.Sample(logits, {}, {}), whole.Sample(logits, {}, {})) << i;
+  }
+  const std::vector<std::byte> before = other.state();
+  for (const size_t bytes : {0, 7, 9}) {
+    EXPECT_EQ(other.set_state(std::vector<std::byte>(bytes)).code(), StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(other.state(), before);
+}
+
 TEST(Sampler, ValidateNamesTheOptionAndItsRange) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_TRUE(Validate(SamplingOptions{}).ok());
