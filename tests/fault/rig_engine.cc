@@ -171,7 +171,7 @@ Status RigEngine::Attend(const Item& item, int layer) {
 int64_t RigEngine::ListRouted(const Item& item, int64_t position, CellFetch* fetch, Cells* cells) {
   KvHistory& history = *item.sequence->history;
   const int64_t end = item.sequence->length() + static_cast<int64_t>(item.tokens.size());
-  const RoutingConfig& rule = Rules().RuleOf(kRouted);
+  const RoutingConfig rule = Rules().RuleOf(kRouted);
   cells->clear();
   fetch->Begin(&history, kRouted);
   if (position == end) return position;
