@@ -26,8 +26,9 @@ namespace hga {
 namespace {
 
 constexpr mode_t kFileMode = 0600, kDirectoryMode = 0700;
-// A ring that is torn down after a process was killed may hold the file a moment longer.
-constexpr int kLockTries = 5;
+// A ring that is torn down after a process was killed may hold the file a moment longer; on a busy
+// machine that was more than a quarter of a second.
+constexpr int kLockTries = 21;
 constexpr useconds_t kLockPause = 50'000;
 
 template <typename Call>

@@ -41,7 +41,7 @@ class SessionFiles {
                                      const std::string& name, const SessionIdentity& identity,
                                      const StoreId& store_id);
   // kNotFound: no such session. kResourceExhausted: another process, or another object of this
-  // one, has it open (tried for 250 ms). kInvalidArgument: another identity, or a directory that
+  // one, has it open (tried for 1 s). kInvalidArgument: another identity, or a directory that
   // belongs to another name. kDataLoss: neither manifest can be used, with both reasons.
   static Result<OpenedSession> Open(IoBackend* io, const std::string& root, const std::string& name,
                                     const SessionIdentity& identity);
