@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which tokens may come next: answers that must match a grammar.
+#ifndef HGA_CONSTRAINT_H_
+#define HGA_CONSTRAINT_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hga/status.h"
+#include "hga/tokenizer.h"
+
+namespace hga {
+
+// The state of one answer. Not thread-safe.
+class Constraint {
+ public:
+  virtual ~Constraint() = default;
+  // Bit i (word i / 64, bit i % 64) says whether token i may come next; [ceil(vocab / 64)] words.
+  // Valid until Accept. Stop tokens are not in it: they may come when MayEnd().
+  virtual std::span<const uint64_t> Allowed() = 0;
+  virtual bool MayEnd() const = 0;
+  // kInvalidArgument for a token that is not allowed; the state is then as before.
+  virtual Status Accept(int32_t id) = 0;
+};
+
+// A tool a model may call.
+struct ToolSpec {
+  std::string name;
+  std::string parameters;  // JSON schema as text; "": any object
+};
+
+// Compiled once per request, shared by its answers. Immutable, thread-safe; holds what it needs of
+// the tokenizer.
+class Grammar {
+ public:
+  // The bytes of every token, prepared once per tokenizer for all grammars.
+  class Vocabulary;
+  static Result<std::shared_ptr<const Vocabulary>> MakeVocabulary(const Tokenizer& tokenizer);
+
+  // Any JSON object (`response_format` json_object).
+  static Result<std::shared_ptr<const Grammar>> JsonObject(
+      std::shared_ptr<const Vocabulary> vocabulary);
+  // Answers are JSON texts that validate against `schema` (JSON text). Keywords that are not
+  // understood and could forbid an answer are refused by name (kUnsupported) with their path;
+  // kInvalidArgument for what is no schema, or one beyond the limits of depth, size and states.
+  static Result<std::shared_ptr<const Grammar>> JsonSchema(
+      std::shared_ptr<const Vocabulary> vocabulary, std::string_view schema);
+  // Calls in the Hermes form: <tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>. With
+  // `required` the answer is one call (or several with `parallel`); else it is free text in which
+  // whatever follows a <tool_call> is bound until </tool_call>.
+  static Result<std::shared_ptr<const Grammar>> ToolCalls(
+      std::shared_ptr<const Vocabulary> vocabulary, std::span<const ToolSpec> tools, bool required,
+      bool parallel);
+
+  virtual ~Grammar() = default;
+  virtual std::unique_ptr<Constraint> Start() const = 0;
+};
+
+}  // namespace hga
+
+#endif  // HGA_CONSTRAINT_H_
