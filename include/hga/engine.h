@@ -226,6 +226,8 @@ class Engine {
   virtual Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
                                                         const AttentionConfig& attention,
                                                         int64_t capacity) = 0;
+  // EngineOptions::kv.directory
+  virtual const std::string& kv_directory() const = 0;
   virtual KvStats kv_stats() const = 0;
   // Whatever can be read again leaves memory, for measurements of a cold start.
   virtual void EvictAll() = 0;
