@@ -6,6 +6,7 @@
 
 #include "backend/registry.h"
 #include "base/check.h"
+#include "base/memory.h"
 #include "cpu/cpu_backend.h"
 #if HGA_WITH_CUDA
 #include "cuda/cuda_backend.h"
@@ -98,6 +99,7 @@ std::string EngineImpl::isa() const {
 }
 
 Status EngineImpl::Prepare() {
+  program_bytes_ = std::max<int64_t>(0, ResidentMemory() - info_.weight_bytes);
   parts_.reserve(static_cast<size_t>(span_));
   return transformer_.Prepare(span_, ops_->device());
 }

@@ -123,6 +123,7 @@ class EngineImpl final : public Engine {
   std::vector<TransformerItem> parts_;  // of the current batch
   int span_;
   std::unique_ptr<KvSpace> space_;
+  int64_t program_bytes_ = 0;  // memory of the process, weights apart
   int64_t recomputed_tokens_ = 0;
   bool replaying_ = false;  // the same tokens are computed again
   std::optional<SessionIdentity> identity_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory and the disk a run will need, before and after loading.
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -28,10 +29,20 @@ void Judge(const KvOptions& kv, MemoryPlan* plan) {
   plan->fits = plan->why.empty();
 }
 
+// A loaded tokenizer takes this many times its tokenizer.json.
+constexpr int64_t kTokenizerFactor = 6;
+
+int64_t TokenizerMemory(const std::string& directory) {
+  struct stat facts;
+  const std::string name = directory + "/tokenizer.json";
+  return stat(name.c_str(), &facts) == 0 ? kTokenizerFactor * int64_t{facts.st_size} : 0;
+}
+
 MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, const KvOptions& kv,
-                  bool session, int64_t context, int span, int threads) {
+                  bool session, int64_t context, int span, int threads, int64_t program_bytes) {
   const HeadShape shape{info.heads, info.kv_heads, info.head_dim};
   MemoryPlan plan;
+  plan.program_bytes = program_bytes;
   plan.context = context;
   plan.weight_bytes = info.weight_bytes;
   PlanKv(attention, shape, info.layers, kv, session, span, &plan);
@@ -40,7 +51,7 @@ MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, const
       4 * (2 * int64_t{info.hidden} + 5 * int64_t{info.heads} * info.head_dim) +
       4 * int64_t{std::max(1, info.experts_per_token)} * (2 * info.hidden + 3 * info.ffn_width);
   plan.scratch_bytes = span * per_row + threads * 4 * 16 * r * (context / 8 + 4096);
-  plan.total_bytes = plan.weight_bytes + plan.device_bytes + plan.table_bytes + plan.host_bytes +
+  plan.total_bytes = plan.program_bytes + plan.weight_bytes + plan.device_bytes + plan.table_bytes + plan.host_bytes +
                      plan.staging_bytes + plan.scratch_bytes;
   plan.available_bytes = AvailableMemory();
   plan.disk_available_bytes = DiskFor(kv);
@@ -51,7 +62,7 @@ MemoryPlan PlanOf(const ModelInfo& info, const AttentionConfig& attention, const
 }  // namespace
 
 MemoryPlan EngineImpl::Plan(const AttentionConfig& attention, int64_t context) const {
-  return PlanOf(info_, attention, space_->options(), false, context, span_, threads());
+  return PlanOf(info_, attention, space_->options(), false, context, span_, threads(), program_bytes_);
 }
 
 Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfig& attention,
@@ -59,7 +70,12 @@ Result<MemoryPlan> PlanMemory(const std::string& directory, const AttentionConfi
                               int threads) {
   HGA_ASSIGN_OR_RETURN(const ModelInfo info, ReadModelInfo(directory));
   HGA_RETURN_IF_ERROR(Validate(attention, info.layers));
-  return PlanOf(info, attention, kv, session, context, span, threads);
+  if (threads == 0) {
+    HGA_ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, ListDevices());
+    threads = devices.front().threads;
+  }
+  return PlanOf(info, attention, kv, session, context, span, threads,
+                ResidentMemory() + TokenizerMemory(directory));
 }
 
 }  // namespace hga
