@@ -120,14 +120,8 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
     prepared_budget_ = budget;
   }
   if (capacity <= prepared_context_) return OkStatus();
-  OpsLimits limits;
-  limits.shape = transformer_.head_shape();
-  limits.rows = span_;
-  limits.context = capacity;
-  limits.hidden = c.hidden;
+  OpsLimits limits = LimitsOf(info_, capacity, span_);
   limits.ffn_width = std::max(c.intermediate, c.moe_intermediate);
-  limits.experts = c.experts;
-  limits.experts_per_token = c.experts_per_token;
   HGA_RETURN_IF_ERROR(ops_->Prepare(limits));
   prepared_context_ = capacity;
   return OkStatus();

@@ -131,6 +131,8 @@ class EngineImpl final : public Engine {
   int prepared_budget_ = -1;
 };
 
+// What ops are asked for at most, by sequences of `capacity` tokens in spans of `span`.
+OpsLimits LimitsOf(const ModelInfo& info, int64_t capacity, int span);
 // Largest groups_budget of any layer's rule.
 int LargestBudget(const AttentionConfig& config, int layers);
 
