@@ -45,7 +45,8 @@ struct ModelInfo {
 
 // Bytes a run will need, known before loading.
 struct MemoryPlan {
-  int64_t context = 0;  // tokens
+  int64_t context = 0;        // tokens
+  int64_t program_bytes = 0;  // what the process has without a model, and the tokenizer
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;  // all layers
   int64_t kv_bytes = 0;            // at `context`, wherever it is
