@@ -142,6 +142,8 @@ bool SchedulerImpl::AddPrompt(Slot& slot, int64_t room, std::vector<BatchItem>* 
   if (run.request.prompt_logprobs) n = std::min(n, kLogprobRows);
   // Whole chunks, if more follow.
   if (n < left && n >= kChunk) n -= (at + n) % kChunk;
+  // Plans are kept of single tokens: the last one of a prompt chooses the answer's first.
+  if (run.request.trace_plans && n == left && n > 1) --n;
   if (n <= 0) return false;
   const bool ends = n == left;
   LogitsWanted wanted = ends ? LogitsWanted::kLast : LogitsWanted::kNone;

@@ -10,11 +10,16 @@
 
 namespace hga {
 
-int64_t CommonPrefix(std::span<const int32_t> a, std::span<const int32_t> b) {
+namespace {
+
+// Tokens that two sequences begin with alike.
+int64_t SharedTokens(std::span<const int32_t> a, std::span<const int32_t> b) {
   const size_t n = std::min(a.size(), b.size());
   return std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(n), b.begin()).first -
          a.begin();
 }
+
+}  // namespace
 
 SlotTable::SlotTable(Engine* engine, const SchedulerOptions& options)
     : engine_(engine), options_(&options), slots_(static_cast<size_t>(options.slots)) {
@@ -75,7 +80,7 @@ Slot* SlotTable::Best(const GenerationRequest& request, int64_t* cached) {
     }
     if (oldest == nullptr || slot.idle_since < oldest->idle_since) oldest = &slot;
     if (!may_reuse || slot.owner != request.owner) continue;
-    const int64_t common = CommonPrefix(slot.sequence->tokens(), prompt);
+    const int64_t common = SharedTokens(slot.sequence->tokens(), prompt);
     if (2 * common < slot.length() || common <= *cached) continue;
     reused = &slot;
     *cached = common;
@@ -83,7 +88,7 @@ Slot* SlotTable::Best(const GenerationRequest& request, int64_t* cached) {
   if (reused != nullptr) return reused;
   if (empty != nullptr) return empty;
   if (oldest != nullptr && may_reuse && oldest->owner == request.owner) {
-    *cached = CommonPrefix(oldest->sequence->tokens(), prompt);
+    *cached = SharedTokens(oldest->sequence->tokens(), prompt);
   }
   return oldest;
 }

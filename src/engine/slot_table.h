@@ -29,9 +29,6 @@ struct Slot {
   int64_t length() const { return sequence == nullptr ? 0 : sequence->length(); }
 };
 
-// Tokens that two sequences begin with alike.
-int64_t CommonPrefix(std::span<const int32_t> a, std::span<const int32_t> b);
-
 // One thread.
 class SlotTable {
  public:
