@@ -154,9 +154,14 @@ class Scheduler {
   virtual std::vector<SlotInfo> slots() const = 0;
   virtual const SchedulerOptions& options() const = 0;  // with the context filled in
 
-  // Forgets what an idle slot of `owner` holds, its session included. Synchronous (between two
-  // passes). kInvalidArgument for an unknown or busy slot, kNotFound for another's; else the
-  // store's errors. Returns the tokens forgotten.
+  // What an idle slot of `owner` holds is kept as session `name` as well, comes from there, or is
+  // forgotten with the slot's own session. Synchronous, between two passes, which wait meanwhile;
+  // saving and restoring need session_name. Returns the tokens. kInvalidArgument for an unknown or
+  // busy slot, a bad name or that of a slot; kNotFound when the slot, or the session, is not there
+  // or another's; else the store's errors.
+  virtual Result<int64_t> SaveSlot(int slot, const std::string& name, const std::string& owner) = 0;
+  virtual Result<int64_t> RestoreSlot(int slot, const std::string& name,
+                                      const std::string& owner) = 0;
   virtual Result<int64_t> EraseSlot(int slot, const std::string& owner) = 0;
 };
 

@@ -77,7 +77,7 @@ class EngineImpl final : public Engine {
   Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
                                                 const AttentionConfig& attention,
                                                 int64_t capacity) override;
-  const std::string& kv_directory() const override { return space_->options().directory; }
+  const KvOptions& kv_options() const override { return space_->options(); }
   KvStats kv_stats() const override;
   void EvictAll() override { space_->EvictAll(); }
   Status Forward(std::span<const BatchItem> items) override;

@@ -29,7 +29,7 @@ Status CheckOptions(const SchedulerOptions& o, const Engine& engine) {
   }
   if (o.kv_bytes < 0) return bad("kv_bytes", o.kv_bytes, 0, INT64_MAX);
   if (o.checkpoint_every < 0) return bad("checkpoint_every", o.checkpoint_every, 0, INT64_MAX);
-  if (!o.session_name.empty() && engine.kv_directory().empty()) {
+  if (!o.session_name.empty() && engine.kv_options().directory.empty()) {
     return InvalidArgument("session_name needs a directory for K/V (EngineOptions::kv)");
   }
   return OkStatus();
@@ -124,6 +124,7 @@ Result<uint64_t> SchedulerImpl::Submit(GenerationRequest request) {
                     waiting_tokens_, tokens, options_.max_waiting_tokens));
   }
   waiting_tokens_ += tokens;
+  ++open_;
   waiting_.push_back({++last_id_, std::move(request), Clock::now()});
   published_.waiting = static_cast<int>(waiting_.size());
   published_.waiting_tokens = waiting_tokens_;
@@ -141,7 +142,7 @@ void SchedulerImpl::Cancel(uint64_t request) {
 void SchedulerImpl::Drain(double seconds) {
   std::unique_lock lock(mutex_);
   draining_ = true;
-  const auto none = [this] { return waiting_.empty() && busy_ == 0; };
+  const auto none = [this] { return open_ == 0; };
   if (idle_.wait_for(lock, std::chrono::duration<double>(seconds), none)) return;
   for (uint64_t id = 1; id <= last_id_; ++id) cancelled_.insert(id);
   work_.notify_all();
@@ -160,28 +161,41 @@ std::vector<SlotInfo> SchedulerImpl::slots() const {
   return published_slots_;
 }
 
-Result<int64_t> SchedulerImpl::Command(const std::function<Result<int64_t>()>& order) {
+Result<int64_t> SchedulerImpl::WithSlot(int slot,
+                                        const std::function<Result<int64_t>(Slot&)>& order) {
+  if (slot < 0 || slot >= options_.slots) {
+    return InvalidArgument(fmt::format("slot {}; there are 0 to {}", slot, options_.slots - 1));
+  }
   std::promise<Result<int64_t>> promise;
   auto answer = promise.get_future();
   {
     const std::lock_guard lock(mutex_);
     if (ending_) return Cancelled("the scheduler ends");
-    commands_.push_back([&] { promise.set_value(order()); });
+    commands_.push_back([&] {
+      Slot& s = table_.slots()[static_cast<size_t>(slot)];
+      promise.set_value(
+          s.running == nullptr ? order(s) : InvalidArgument(fmt::format("slot {} is busy", slot)));
+    });
     work_.notify_all();
   }
   return answer.get();
 }
 
+Result<int64_t> SchedulerImpl::SaveSlot(int slot, const std::string& name,
+                                        const std::string& owner) {
+  return WithSlot(slot, [&](Slot& s) { return table_.Save(s, name, owner); });
+}
+
+Result<int64_t> SchedulerImpl::RestoreSlot(int slot, const std::string& name,
+                                           const std::string& owner) {
+  return WithSlot(slot, [&](Slot& s) { return table_.Restore(s, name, owner); });
+}
+
 Result<int64_t> SchedulerImpl::EraseSlot(int slot, const std::string& owner) {
-  if (slot < 0 || slot >= options_.slots) {
-    return InvalidArgument(fmt::format("slot {}; there are 0 to {}", slot, options_.slots - 1));
-  }
-  return Command([this, slot, owner]() -> Result<int64_t> {
-    Slot& s = table_.slots()[static_cast<size_t>(slot)];
-    if (s.running != nullptr) return InvalidArgument(fmt::format("slot {} is busy", slot));
+  return WithSlot(slot, [&](Slot& s) -> Result<int64_t> {
     const int64_t tokens = s.length();
     if (tokens > 0 && s.owner != owner) {
-      return NotFound(fmt::format("slot {} holds nothing of this key", slot));
+      return NotFound(fmt::format("slot {} holds nothing of this owner", slot));
     }
     HGA_RETURN_IF_ERROR(table_.Clear(s));
     return tokens;
@@ -205,7 +219,7 @@ void SchedulerImpl::Loop() {
     commands.swap(commands_);
   }
   for (const Waiting& w : waiting) {
-    w.request.listener->OnEnd(Ended(GenerationFinish::kCancelled, w.request, w.since));
+    Tell(w.request, Ended(GenerationFinish::kCancelled, w.request, w.since));
   }
   for (const auto& command : commands) command();
 }
@@ -243,7 +257,7 @@ void SchedulerImpl::EndCancelled() {
   }
   for (const Waiting& w : gone) {
     ++counts_.cancelled;
-    w.request.listener->OnEnd(Ended(GenerationFinish::kCancelled, w.request, w.since));
+    Tell(w.request, Ended(GenerationFinish::kCancelled, w.request, w.since));
   }
   for (Slot& slot : table_.slots()) {
     if (slot.running != nullptr && cancelled.contains(slot.running->id)) {
@@ -279,7 +293,7 @@ void SchedulerImpl::Admit() {
     ++counts_.failed;
     GenerationEnd end = Ended(GenerationFinish::kError, taken.request, taken.since);
     end.error = slot.status();
-    taken.request.listener->OnEnd(end);
+    Tell(taken.request, end);
   }
 }
 
@@ -292,6 +306,15 @@ void SchedulerImpl::StartIn(Slot& slot, Waiting&& waiting, int64_t cached) {
   run.started = Clock::now();
   counts_.prompt_tokens += run.prompt();
   counts_.cached_tokens += cached;
+}
+
+// What slots() and stats() say is true by then.
+void SchedulerImpl::Tell(const GenerationRequest& request, const GenerationEnd& end) {
+  Publish();
+  request.listener->OnEnd(end);
+  const std::lock_guard lock(mutex_);
+  --open_;
+  idle_.notify_all();
 }
 
 void SchedulerImpl::Publish() {
@@ -320,7 +343,6 @@ void SchedulerImpl::Publish() {
   stats.waiting_tokens = waiting_tokens_;
   published_ = std::move(stats);
   published_slots_ = std::move(infos);
-  if (busy_ == 0 && waiting_.empty()) idle_.notify_all();
 }
 
 }  // namespace hga

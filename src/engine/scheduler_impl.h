@@ -54,6 +54,8 @@ class SchedulerImpl final : public Scheduler {
   SchedulerStats stats() const override;
   std::vector<SlotInfo> slots() const override;
   const SchedulerOptions& options() const override { return options_; }
+  Result<int64_t> SaveSlot(int slot, const std::string& name, const std::string& owner) override;
+  Result<int64_t> RestoreSlot(int slot, const std::string& name, const std::string& owner) override;
   Result<int64_t> EraseSlot(int slot, const std::string& owner) override;
 
  private:
@@ -84,8 +86,10 @@ class SchedulerImpl final : public Scheduler {
   void Save(Slot& slot);
   void Finish(Slot& slot, GenerationFinish finish, Status error, int32_t stop_id = -1);
   void Publish();
-  // Runs `order` on the thread between two passes and waits for it.
-  Result<int64_t> Command(const std::function<Result<int64_t>()>& order);
+  // A request's last word.
+  void Tell(const GenerationRequest& request, const GenerationEnd& end);
+  // Runs `order` with an idle slot on the thread, between two passes, and waits for it.
+  Result<int64_t> WithSlot(int slot, const std::function<Result<int64_t>(Slot&)>& order);
 
   Engine* engine_;
   SchedulerOptions options_;
@@ -107,7 +111,8 @@ class SchedulerImpl final : public Scheduler {
   int64_t waiting_tokens_ = 0;
   int64_t refused_ = 0;
   bool draining_ = false, ending_ = false;
-  int busy_ = 0;  // requests in slots
+  int busy_ = 0;      // requests in slots
+  int64_t open_ = 0;  // requests that were taken and have not ended
   SchedulerStats published_;
   std::vector<SlotInfo> published_slots_;
 

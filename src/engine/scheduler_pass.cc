@@ -301,7 +301,7 @@ void SchedulerImpl::Finish(Slot& slot, GenerationFinish finish, Status error, in
     default:
       ++counts_.finished;
   }
-  run->request.listener->OnEnd(end);
+  Tell(run->request, end);
 }
 
 }  // namespace hga

@@ -35,19 +35,28 @@ SlotTable::SlotTable(Engine* engine, const SchedulerOptions& options)
 Status SlotTable::Open() {
   for (Slot& slot : slots_) {
     if (slot.session.empty()) continue;
-    auto opened = engine_->OpenSession(slot.session, options_->attention, options_->context);
-    if (!opened.ok() && opened.status().code() == StatusCode::kDataLoss) {
+    const Status status = OpenSlot(slot);
+    if (status.code() == StatusCode::kDataLoss) {
       // Nothing of it can be used; the tokens come again with the next request.
-      HGA_RETURN_IF_ERROR(DeleteSession(engine_->kv_directory(), slot.session));
-      opened = engine_->OpenSession(slot.session, options_->attention, options_->context);
+      HGA_RETURN_IF_ERROR(DeleteSession(engine_->kv_options().directory, slot.session));
+      HGA_RETURN_IF_ERROR(OpenSlot(slot));
+    } else if (!status.ok()) {
+      return status;
     }
-    HGA_RETURN_IF_ERROR(opened.status());
-    slot.sequence = std::move(*opened);
-    slot.owner = slot.sequence->note().text;
-    slot.planned_bytes = BytesOf(slot.length());
   }
   bool enough = true;
   return options_->kv_bytes == 0 ? OkStatus() : MakeRoom(Slot{}, 0, &enough);
+}
+
+Status SlotTable::OpenSlot(Slot& slot) {
+  auto made = slot.session.empty()
+                  ? engine_->NewSequence(options_->attention, options_->context)
+                  : engine_->OpenSession(slot.session, options_->attention, options_->context);
+  HGA_RETURN_IF_ERROR(made.status());
+  slot.sequence = std::move(*made);
+  slot.owner = slot.length() > 0 ? slot.sequence->note().text : "";
+  slot.planned_bytes = BytesOf(slot.length());
+  return OkStatus();
 }
 
 int64_t SlotTable::BytesOf(int64_t tokens) const {
@@ -132,12 +141,8 @@ Status SlotTable::Prepare(Slot& slot, int64_t keep) {
   // A sequence made anew gives the memory of the former one back.
   if (keep == 0) HGA_RETURN_IF_ERROR(Clear(slot));
   if (slot.sequence != nullptr) return slot.sequence->Truncate(keep);
-  auto made = slot.session.empty()
-                  ? engine_->NewSequence(options_->attention, options_->context)
-                  : engine_->OpenSession(slot.session, options_->attention, options_->context);
-  HGA_RETURN_IF_ERROR(made.status());
-  slot.sequence = std::move(*made);
-  return slot.sequence->length() > 0 ? slot.sequence->Truncate(0) : OkStatus();
+  HGA_RETURN_IF_ERROR(OpenSlot(slot));
+  return slot.length() > 0 ? slot.sequence->Truncate(0) : OkStatus();
 }
 
 Status SlotTable::Clear(Slot& slot) {
@@ -146,8 +151,60 @@ Status SlotTable::Clear(Slot& slot) {
   slot.planned_bytes = 0;
   slot.owner.clear();
   if (slot.session.empty()) return OkStatus();
-  const Status status = DeleteSession(engine_->kv_directory(), slot.session);
+  const Status status = DeleteSession(engine_->kv_options().directory, slot.session);
   return status.code() == StatusCode::kNotFound ? OkStatus() : status;
+}
+
+Status SlotTable::CheckName(const std::string& name) const {
+  if (options_->session_name.empty()) {
+    return InvalidArgument("slots can be saved and restored when sessions are kept on disk");
+  }
+  if (name.starts_with(options_->session_name + "-")) {
+    return InvalidArgument(fmt::format(
+        "a session name can't begin with \"{}-\", slots are called so", options_->session_name));
+  }
+  return OkStatus();
+}
+
+// A session of somebody else is treated as if it weren't there.
+Status SlotTable::CheckOwner(const std::string& name, const std::string& owner) const {
+  const std::string& directory = engine_->kv_options().directory;
+  HGA_ASSIGN_OR_RETURN(const SessionInfo found, FindSession(directory, name));
+  if (found.note == owner) return OkStatus();
+  return NotFound(fmt::format("there is no session {} of this owner", name));
+}
+
+// The session is closed for the copy, which nobody else may hold meanwhile, and taken up again.
+Result<int64_t> SlotTable::Save(Slot& slot, const std::string& name, const std::string& owner) {
+  HGA_RETURN_IF_ERROR(CheckName(name));
+  if (slot.length() == 0 || slot.owner != owner) {
+    return NotFound(fmt::format("slot {} holds nothing of this owner", slot.id));
+  }
+  const std::string& directory = engine_->kv_options().directory;
+  if (const auto there = FindSession(directory, name); there.ok()) {
+    HGA_RETURN_IF_ERROR(CheckOwner(name, owner));
+  }
+  HGA_RETURN_IF_ERROR(slot.sequence->Checkpoint({{}, slot.owner}));
+  slot.sequence.reset();
+  const Result<int64_t> tokens =
+      CopySession(directory, slot.session, name, engine_->kv_options().disk_bytes);
+  HGA_RETURN_IF_ERROR(OpenSlot(slot));
+  return tokens;
+}
+
+Result<int64_t> SlotTable::Restore(Slot& slot, const std::string& name, const std::string& owner) {
+  HGA_RETURN_IF_ERROR(CheckName(name));
+  if (slot.length() > 0 && slot.owner != owner) {
+    return NotFound(fmt::format("slot {} holds nothing of this owner", slot.id));
+  }
+  HGA_RETURN_IF_ERROR(CheckOwner(name, owner));
+  HGA_RETURN_IF_ERROR(Clear(slot));
+  slot.sequence.reset();
+  const Result<int64_t> tokens = CopySession(engine_->kv_options().directory, name, slot.session,
+                                             engine_->kv_options().disk_bytes);
+  HGA_RETURN_IF_ERROR(tokens.status());
+  HGA_RETURN_IF_ERROR(OpenSlot(slot));
+  return slot.length();
 }
 
 }  // namespace hga

@@ -45,6 +45,9 @@ class SlotTable {
   Result<Slot*> Take(const GenerationRequest& request, int64_t* cached);
   // The tokens a slot holds, and its session, are gone.
   Status Clear(Slot& slot);
+  // A slot's tokens once more as session `name`, and from there. Both as Scheduler says.
+  Result<int64_t> Save(Slot& slot, const std::string& name, const std::string& owner);
+  Result<int64_t> Restore(Slot& slot, const std::string& name, const std::string& owner);
   // Bytes of memory of `tokens` in a slot.
   int64_t BytesOf(int64_t tokens) const;
   int64_t held_bytes() const;
@@ -53,6 +56,9 @@ class SlotTable {
   Slot* Best(const GenerationRequest& request, int64_t* cached);
   Status MakeRoom(const Slot& keep, int64_t bytes, bool* enough);
   Status Prepare(Slot& slot, int64_t keep);
+  Status OpenSlot(Slot& slot);
+  Status CheckName(const std::string& name) const;
+  Status CheckOwner(const std::string& name, const std::string& owner) const;
 
   Engine* engine_;
   const SchedulerOptions* options_;

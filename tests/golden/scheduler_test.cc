@@ -176,7 +176,6 @@ TEST_F(SchedulerTest, NeighboursChangeNothing) {
     ASSERT_FALSE(recorders[i]->progress_.empty());
     EXPECT_EQ(recorders[i]->progress_.back().done, recorders[i]->progress_.back().total);
   }
-  scheduler->Drain(60);
   EXPECT_EQ(scheduler->stats().finished, 7);
   EXPECT_EQ(scheduler->stats().running, 0);
 }
@@ -525,6 +524,27 @@ TEST_F(SchedulerTest, SessionsOutliveIt) {
       EXPECT_EQ(scheduler->EraseSlot(slot.id, "one").status().code(), StatusCode::kNotFound);
     }
     EXPECT_FALSE(scheduler->EraseSlot(2, "one").ok());
+    // By name: kept, forgotten in the slot, brought back.
+    Ask(*scheduler, Request(document, 5, nullptr), &end);
+    int slot = -1;
+    for (const SlotInfo& info : scheduler->slots()) {
+      if (info.tokens == 704) slot = info.id;
+    }
+    ASSERT_GE(slot, 0);
+    const auto saved = scheduler->SaveSlot(slot, "kept", "one");
+    ASSERT_TRUE(saved.ok()) << saved.status().message();
+    EXPECT_EQ(*saved, 704);
+    EXPECT_EQ(scheduler->SaveSlot(slot, "server-1", "one").status().code(),
+              StatusCode::kInvalidArgument);
+    EXPECT_EQ(scheduler->SaveSlot(slot, "other", "two").status().code(), StatusCode::kNotFound);
+    ASSERT_TRUE(scheduler->EraseSlot(slot, "one").ok());
+    EXPECT_EQ(scheduler->RestoreSlot(slot, "kept", "two").status().code(), StatusCode::kNotFound);
+    EXPECT_EQ(scheduler->RestoreSlot(slot, "none", "one").status().code(), StatusCode::kNotFound);
+    const auto restored = scheduler->RestoreSlot(slot, "kept", "one");
+    ASSERT_TRUE(restored.ok()) << restored.status().message();
+    EXPECT_EQ(*restored, 704);
+    EXPECT_EQ(Ask(*scheduler, Request(question, 10, nullptr), &end), expected);
+    EXPECT_EQ(end.cached_tokens, 700);
   }
   engine_.reset();
   std::filesystem::remove_all(directory);
