@@ -126,7 +126,8 @@ std::optional<ApiError> Router::CheckState(const Route& route) const {
 std::optional<HttpResponse> Router::CheckHead(HttpRequest& request, const BodyHead& body) {
   if (const auto error = CheckOrigin(request)) return ErrorResponse(*error);
   if (request.method == "OPTIONS") {
-    HttpResponse answer{204};
+    HttpResponse answer;
+    answer.status = 204;
     answer.headers = {{"Allow", "GET, HEAD, POST, OPTIONS"}};
     if (!request.reply_headers.empty()) {
       answer.headers.push_back({"Access-Control-Allow-Methods", "GET, POST, OPTIONS"});
@@ -189,10 +190,9 @@ void Router::Log(const HttpRequest& request, int status, double seconds, const s
   const auto level =
       request.path == "/health" || request.path == "/metrics" ? LogLevel::kDetail : LogLevel::kInfo;
   const std::string path = Quoted(request.path);
-  service_.Log(level,
-               fmt::format("{} {} {} {:.0f} ms{}", request.peer, request.method.substr(0, 16),
-                           path.substr(1, path.size() - 2), seconds * 1e3, note)
-                   .insert(request.peer.size(), fmt::format(" {}", status)));
+  service_.Log(level, fmt::format("{} {} {} {} {:.0f} ms{}", request.peer,
+                                  request.method.substr(0, 16), path.substr(1, path.size() - 2),
+                                  status, seconds * 1e3, note));
 }
 
 bool ReadBody(const RouteCall& call, Json* body) {
