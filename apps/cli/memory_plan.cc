@@ -18,6 +18,7 @@ std::string Bytes(int64_t value) { return FormatBytes(static_cast<double>(value)
 std::vector<std::pair<std::string, int64_t>> MemoryShares(const MemoryPlan& p) {
   const bool tiered = p.host_bytes > 0;
   const std::pair<std::string, int64_t> all[] = {
+      {"program", p.program_bytes},
       {"weights", p.weight_bytes},
       {tiered ? "K/V of dense layers" : "K/V", p.dense_bytes},
       {"windows and samples", p.window_bytes},
@@ -59,6 +60,7 @@ std::vector<std::string> PlanLines(const MemoryPlan& p) {
 
 nlohmann::json PlanJson(const MemoryPlan& p) {
   return {{"context", p.context},
+          {"program_bytes", p.program_bytes},
           {"weight_bytes", p.weight_bytes},
           {"kv_bytes_per_token", p.kv_bytes_per_token},
           {"kv_bytes", p.kv_bytes},

@@ -45,7 +45,8 @@ struct ModelInfo {
 
 // Bytes a run will need, known before loading.
 struct MemoryPlan {
-  int64_t context = 0;  // tokens
+  int64_t context = 0;        // tokens
+  int64_t program_bytes = 0;  // what the process has without a model, and the tokenizer
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;  // all layers
   int64_t kv_bytes = 0;            // at `context`, wherever it is
@@ -148,6 +149,7 @@ struct SessionInfo {
   int64_t saved_at = 0;  // unix seconds
   std::string model;     // first digits of the identity
   std::string state;     // "good", "in use", or what is wrong
+  std::string note;      // SessionNote::text of the last checkpoint
 };
 
 // One sequence's tokens and K/V history. Not thread-safe; belongs to the Engine that made it.
@@ -226,6 +228,8 @@ class Engine {
   virtual Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
                                                         const AttentionConfig& attention,
                                                         int64_t capacity) = 0;
+  // EngineOptions::kv
+  virtual const KvOptions& kv_options() const = 0;
   virtual KvStats kv_stats() const = 0;
   // Whatever can be read again leaves memory, for measurements of a cold start.
   virtual void EvictAll() = 0;
@@ -283,6 +287,11 @@ Result<SessionInfo> FindSession(const std::string& directory, const std::string&
 Result<std::string> VerifySession(const std::string& directory, const std::string& name,
                                   const std::function<bool(int64_t, int64_t)>& progress);
 Status DeleteSession(const std::string& directory, const std::string& name);
+// Session `from` once more as `to`, replacing what had that name; neither may be in use. Returns
+// its tokens. kResourceExhausted when all sessions would take more than `quota` bytes (0: no
+// bound).
+Result<int64_t> CopySession(const std::string& directory, const std::string& from,
+                            const std::string& to, int64_t quota);
 // Removes damaged sessions and then the oldest until all take at most `quota` bytes; those removed.
 Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota);
 

@@ -58,7 +58,8 @@ struct GeneratedToken {
   };
   std::vector<LayerPlan> plans;  // of routed layers
   double visible_share = 1;      // of the context, mean over layers; only with trace_plans
-  double cells_wanted = 0, cells_in_memory = 0;  // by the disk tier in that step; trace_plans
+  // Of the disk tier in that pass, of all its requests together; only with trace_plans.
+  int64_t cells_wanted = 0, cells_in_memory = 0;
 };
 
 enum class GenerationFinish {
@@ -127,7 +128,8 @@ struct SchedulerStats {
   int64_t held_bytes = 0;                                           // planned for all slots
   int64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // since the start
   int64_t finished = 0, cancelled = 0, failed = 0, refused = 0;     // requests since the start
-  int64_t passes = 0;                                               // Forward calls
+  int64_t failed_checkpoints = 0;
+  int64_t passes = 0;  // Forward calls
   KvStats kv;
 };
 
@@ -152,9 +154,11 @@ class Scheduler {
   virtual std::vector<SlotInfo> slots() const = 0;
   virtual const SchedulerOptions& options() const = 0;  // with the context filled in
 
-  // An idle slot's tokens are saved as session `name`, taken from there, or forgotten. Synchronous
-  // (between two passes). kInvalidArgument for an unknown or busy slot or a bad name,
-  // kNotFound for a session that is not there; else the store's errors. Returns the tokens.
+  // What an idle slot of `owner` holds is kept as session `name` as well, comes from there, or is
+  // forgotten with the slot's own session. Synchronous, between two passes, which wait meanwhile;
+  // saving and restoring need session_name. Returns the tokens. kInvalidArgument for an unknown or
+  // busy slot, a bad name or that of a slot; kNotFound when the slot, or the session, is not there
+  // or another's; else the store's errors.
   virtual Result<int64_t> SaveSlot(int slot, const std::string& name, const std::string& owner) = 0;
   virtual Result<int64_t> RestoreSlot(int slot, const std::string& name,
                                       const std::string& owner) = 0;

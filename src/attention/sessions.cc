@@ -10,7 +10,8 @@ namespace hga {
 namespace {
 
 SessionInfo InfoOfEntry(const SessionEntry& entry) {
-  SessionInfo info{entry.name, entry.tokens, entry.bytes, entry.saved_at, entry.model, "good"};
+  SessionInfo info{entry.name,  entry.tokens, entry.bytes, entry.saved_at,
+                   entry.model, "good",       entry.extra};
   if (entry.status == SessionStatus::kLocked) info.state = "in use";
   if (entry.status == SessionStatus::kDamaged) info.state = "damaged: " + entry.why;
   return info;
@@ -59,6 +60,25 @@ Result<std::string> VerifySession(const std::string& directory, const std::strin
 Status DeleteSession(const std::string& directory, const std::string& name) {
   HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
   return About(directory, name, Catalog(io.get(), directory).Delete(name));
+}
+
+Result<int64_t> CopySession(const std::string& directory, const std::string& from,
+                            const std::string& to, int64_t quota) {
+  HGA_ASSIGN_OR_RETURN(const std::unique_ptr<IoBackend> io, OpenPlainIo());
+  const Catalog catalog(io.get(), directory);
+  if (quota > 0) {
+    const Result<SessionEntry> entry = catalog.Find(from);
+    if (!entry.ok()) return About(directory, from, entry.status());
+    HGA_ASSIGN_OR_RETURN(const int64_t used, catalog.Usage());
+    if (used + entry->bytes > quota) {
+      return ResourceExhausted(
+          fmt::format("{}: its sessions have {} bytes, a copy of {} would exceed the quota of {}",
+                      Quoted(directory), used, entry->bytes, quota));
+    }
+  }
+  const Result<int64_t> tokens = catalog.Copy(from, to);
+  if (!tokens.ok()) return About(directory, from, tokens.status());
+  return tokens;
 }
 
 Result<std::vector<SessionInfo>> PruneSessions(const std::string& directory, int64_t quota) {

@@ -39,6 +39,13 @@ struct OpsLimits {
   int experts_per_token = 0;
 };
 
+// What of the prepared scratch a set of rules makes use of; for memory plans.
+struct ScratchUse {
+  int group = 1;      // least tokens of a group
+  bool beam = true;   // some layer has a chunk level
+  bool dense = true;  // some layer is dense
+};
+
 // A weight as stored. [rows] outputs by [cols] inputs, cols a multiple of 16.
 struct WeightView {
   const void* data = nullptr;  // [rows][cols] of dtype
@@ -247,7 +254,8 @@ class Ops {
   virtual int threads() const = 0;
   // Allocates scratch. May be called again with larger limits. kResourceExhausted.
   virtual Status Prepare(const OpsLimits& limits) = 0;
-  virtual int64_t scratch_bytes() const = 0;
+  // Bytes of scratch that calls within `limits` will touch.
+  virtual int64_t ScratchBytes(const OpsLimits& limits, const ScratchUse& use) const = 0;
   virtual Device& device() = 0;
   virtual Stream& stream() = 0;
   // The first failure of any call so far. Ops return nothing, so whoever uses their results asks

@@ -83,4 +83,10 @@ int64_t AvailableMemory() {
   return bytes;
 }
 
+int64_t ResidentMemory() {
+  std::ifstream in("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  return in >> size >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
 }  // namespace hga

@@ -64,6 +64,8 @@ class Array {
 
 // Bytes of memory the machine could give now (MemAvailable and the cgroup's limit), 0 if unknown.
 int64_t AvailableMemory();
+// Bytes of memory this process has now, programs and libraries included; 0 if unknown.
+int64_t ResidentMemory();
 
 }  // namespace hga
 

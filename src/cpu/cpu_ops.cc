@@ -49,18 +49,6 @@ LinearCut CutOf(const LinearParams& p, int threads) {
 
 }  // namespace
 
-int64_t CpuOps::scratch_bytes() const {
-  const OpsLimits& l = scratch_.limits();
-  const int64_t r = l.shape.heads > 0 ? l.shape.queries_per_kv() : 1;
-  const int64_t rows = kRouteQueries * r;
-  // What a routed prefill with groups of 8 touches: masses, a segment's log-masses, tiles.
-  const int64_t per_thread =
-      4 * (rows * (l.context / 8 + 2048) + l.context / 4 + 6 * rows * l.shape.head_dim) +
-      4 * kLinearTileFloats;
-  return per_thread * threads() +
-         int64_t{4} * l.rows * l.experts_per_token * (2 * l.hidden + 3 * l.ffn_width);
-}
-
 void CpuOps::Linear(std::span<const LinearParams> jobs) {
   constexpr size_t kMostJobs = 64;
   for (size_t first = 0; first < jobs.size(); first += kMostJobs) {

@@ -22,7 +22,9 @@ class CpuOps final : public Ops {
   std::string name() const override { return std::string("cpu ") + kernels_.name; }
   int threads() const override { return team_.size(); }
   Status Prepare(const OpsLimits& limits) override { return scratch_.Prepare(limits, threads()); }
-  int64_t scratch_bytes() const override;
+  int64_t ScratchBytes(const OpsLimits& limits, const ScratchUse& use) const override {
+    return Scratch::Bytes(limits, threads(), use);
+  }
   Device& device() override { return device_; }
   Stream& stream() override { return stream_; }
   Status status() const override { return OkStatus(); }

@@ -49,6 +49,8 @@ struct RouteWorkspace {
 class Scratch {
  public:
   Status Prepare(const OpsLimits& limits, int threads);
+  // What of it will be touched.
+  static int64_t Bytes(const OpsLimits& limits, int threads, const ScratchUse& use);
   ThreadScratch& thread(int i) { return threads_[static_cast<size_t>(i)]; }
   RouteWorkspace& workspace(int i) { return workspaces_[static_cast<size_t>(i)]; }
   int workspaces() const { return static_cast<int>(workspaces_.size()); }

@@ -51,16 +51,21 @@ Status CudaOps::Prepare(const OpsLimits& limits) {
                                    limits.experts, limits.experts_per_token, kMostExperts,
                                    kMostPerToken));
   }
-  Carver experts(nullptr);
-  CutExperts(limits, limits.rows, experts);
-  const int64_t per_query =
-      limits.context * limits.shape.heads * kWorkBytesPerTokenAndHead + (int64_t{1} << 20);
-  const int64_t bytes = std::max({kWorkBytes, per_query, experts.used()});
+  const int64_t bytes = ScratchBytes(limits, {});
   limits_ = limits;
   if (bytes <= work_.size()) return OkStatus();
   work_ = DeviceMemory();  // freed first: both together may exceed the limit
   HGA_ASSIGN_OR_RETURN(work_, device_->Allocate(bytes));
   return OkStatus();
+}
+
+// Of the device's memory; work is cut to what there is, whatever the groups.
+int64_t CudaOps::ScratchBytes(const OpsLimits& limits, const ScratchUse&) const {
+  Carver experts(nullptr);
+  CutExperts(limits, limits.rows, experts);
+  const int64_t per_query =
+      limits.context * limits.shape.heads * kWorkBytesPerTokenAndHead + (int64_t{1} << 20);
+  return std::max({kWorkBytes, per_query, experts.used()});
 }
 
 void CudaOps::Refuse(const std::string& what, int64_t bytes) {

@@ -22,7 +22,7 @@ class CudaOps final : public Ops {
   std::string name() const override { return name_; }
   int threads() const override { return 1; }  // of the host
   Status Prepare(const OpsLimits& limits) override;
-  int64_t scratch_bytes() const override { return work_.size(); }
+  int64_t ScratchBytes(const OpsLimits& limits, const ScratchUse& use) const override;
   Device& device() override { return *device_; }
   Stream& stream() override { return *stream_; }
   Status status() const override { return stream_->status(); }

@@ -6,6 +6,7 @@
 
 #include "backend/registry.h"
 #include "base/check.h"
+#include "base/memory.h"
 #include "cpu/cpu_backend.h"
 #if HGA_WITH_CUDA
 #include "cuda/cuda_backend.h"
@@ -98,6 +99,7 @@ std::string EngineImpl::isa() const {
 }
 
 Status EngineImpl::Prepare() {
+  program_bytes_ = std::max<int64_t>(0, ResidentMemory() - info_.weight_bytes);
   parts_.reserve(static_cast<size_t>(span_));
   return transformer_.Prepare(span_, ops_->device());
 }
@@ -118,14 +120,8 @@ Status EngineImpl::PrepareFor(const AttentionConfig& attention, int64_t capacity
     prepared_budget_ = budget;
   }
   if (capacity <= prepared_context_) return OkStatus();
-  OpsLimits limits;
-  limits.shape = transformer_.head_shape();
-  limits.rows = span_;
-  limits.context = capacity;
-  limits.hidden = c.hidden;
+  OpsLimits limits = LimitsOf(info_, capacity, span_);
   limits.ffn_width = std::max(c.intermediate, c.moe_intermediate);
-  limits.experts = c.experts;
-  limits.experts_per_token = c.experts_per_token;
   HGA_RETURN_IF_ERROR(ops_->Prepare(limits));
   prepared_context_ = capacity;
   return OkStatus();

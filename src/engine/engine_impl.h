@@ -77,6 +77,7 @@ class EngineImpl final : public Engine {
   Result<std::unique_ptr<Sequence>> OpenSession(const std::string& name,
                                                 const AttentionConfig& attention,
                                                 int64_t capacity) override;
+  const KvOptions& kv_options() const override { return space_->options(); }
   KvStats kv_stats() const override;
   void EvictAll() override { space_->EvictAll(); }
   Status Forward(std::span<const BatchItem> items) override;
@@ -123,6 +124,7 @@ class EngineImpl final : public Engine {
   std::vector<TransformerItem> parts_;  // of the current batch
   int span_;
   std::unique_ptr<KvSpace> space_;
+  int64_t program_bytes_ = 0;  // memory of the process, weights apart
   int64_t recomputed_tokens_ = 0;
   bool replaying_ = false;  // the same tokens are computed again
   std::optional<SessionIdentity> identity_;
@@ -130,6 +132,8 @@ class EngineImpl final : public Engine {
   int prepared_budget_ = -1;
 };
 
+// What ops are asked for at most, by sequences of `capacity` tokens in spans of `span`.
+OpsLimits LimitsOf(const ModelInfo& info, int64_t capacity, int span);
 // Largest groups_budget of any layer's rule.
 int LargestBudget(const AttentionConfig& config, int layers);
 

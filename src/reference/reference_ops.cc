@@ -12,7 +12,7 @@ class ReferenceOps final : public Ops {
   std::string name() const override { return "reference"; }
   int threads() const override { return 1; }
   Status Prepare(const OpsLimits&) override { return OkStatus(); }
-  int64_t scratch_bytes() const override { return 0; }
+  int64_t ScratchBytes(const OpsLimits&, const ScratchUse&) const override { return 0; }
   Device& device() override { return device_; }
   Stream& stream() override { return stream_; }
   Status status() const override { return OkStatus(); }

@@ -69,6 +69,7 @@ Result<SessionEntry> Inspect(IoBackend* io, const std::string& root, const std::
     entry.name = head.name;
     entry.tokens = static_cast<int64_t>(newest->manifest.state.tokens.size());
     entry.saved_at = newest->manifest.state.saved_at;
+    entry.extra = newest->manifest.state.extra;
     entry.model = Hex(IdentityDigest(head.identity)).substr(0, kModelDigits);
   }
   const Result<IoFile> records = LockSession(io, directory);

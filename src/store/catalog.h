@@ -29,6 +29,7 @@ struct SessionEntry {
   int64_t bytes = 0;     // of its files
   int64_t saved_at = 0;  // unix seconds, 0 if damaged
   std::string model;     // first 12 hexadecimal digits of the identity's digest
+  std::string extra;     // SessionState::extra
   SessionStatus status = SessionStatus::kGood;
   std::string why;  // of kDamaged
 };
@@ -71,6 +72,10 @@ class Catalog {
   // kResourceExhausted (in use).
   Result<VerifyReport> Verify(const std::string& name,
                               const std::function<bool(int64_t, int64_t)>& progress) const;
+  // The session `from` once more as `to`, which replaces what had that name. Returns its tokens.
+  // kNotFound, kDataLoss (no usable manifest), kResourceExhausted (one of them is in use, the disk
+  // is full). A crash leaves `to` old, new or damaged, `from` as it was.
+  Result<int64_t> Copy(const std::string& from, const std::string& to) const;
   // kNotFound; kResourceExhausted: in use.
   Status Delete(const std::string& name) const;
   // Removes damaged sessions, then the oldest ones until all take at most `quota` bytes. Those in

@@ -47,7 +47,9 @@ class MirrorOps final : public Ops {
   std::string name() const override { return ops_->name() + " by copies"; }
   int threads() const override { return ops_->threads(); }
   Status Prepare(const OpsLimits& limits) override { return ops_->Prepare(limits); }
-  int64_t scratch_bytes() const override { return ops_->scratch_bytes(); }
+  int64_t ScratchBytes(const OpsLimits& limits, const ScratchUse& use) const override {
+    return ops_->ScratchBytes(limits, use);
+  }
   Device& device() override { return ops_->device(); }
   Stream& stream() override { return ops_->stream(); }
   Status status() const override { return ops_->status(); }

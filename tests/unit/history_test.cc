@@ -140,6 +140,25 @@ TEST_F(HistoryTest, AFailedReserveTakesNothing) {
   EXPECT_TRUE(history->Reserve(6 * kChunk).ok());
 }
 
+// A pin that stayed would take its slot away for good, a little with every step.
+TEST_F(HistoryTest, WhatWasFetchedCanGoAgain) {
+  Open({.seed = 9}, 96);
+  const auto history = Make();
+  ASSERT_TRUE(Grow(*history, 30 * kChunk).ok());
+  ASSERT_TRUE(history->Save().ok());
+  tiers_->Drain();
+  const int64_t available = tiers_->pool().available();
+  CellFetch fetch;
+  for (int64_t chunk = 2; chunk < 28; ++chunk) {
+    List(*history, chunk, chunk + 1, &fetch);
+    ASSERT_TRUE(history->Start(&fetch).ok());
+    ASSERT_TRUE(history->Finish(&fetch).ok());
+    EXPECT_LT(tiers_->pool().available(), available);
+    fetch.Release();
+    EXPECT_EQ(tiers_->pool().available(), available) << "after chunk " << chunk;
+  }
+}
+
 TEST_F(HistoryTest, WhoeverNeedsASlotWaitsForAnotherSequence) {
   Open({.seed = 6, .most_delay = 40}, 64);
   const auto history = Make(), other = Make();
