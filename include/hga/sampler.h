@@ -43,9 +43,11 @@ class Sampler {
   explicit Sampler(const SamplingOptions& options);
   // logits [vocab] are not changed. Ties go to the lower id; NaN is never chosen; -1 if there is
   // nothing else.
-  // `prompt` and `answer` are the tokens so far, for the penalties.
+  // `prompt` and `answer` are the tokens so far, for the penalties. With `allowed` (bit i % 64 of
+  // word i / 64, as Constraint::Allowed) no other token is chosen, as if their logits were NaN;
+  // empty: all.
   int32_t Sample(std::span<const float> logits, std::span<const int32_t> prompt,
-                 std::span<const int32_t> answer);
+                 std::span<const int32_t> answer, std::span<const uint64_t> allowed = {});
   // Where the stream of random numbers is; a sampler of equal options that takes it goes on alike.
   std::vector<std::byte> state() const;
   // kInvalidArgument when `state` is not what state() gives.
@@ -55,6 +57,7 @@ class Sampler {
   using Candidate = std::pair<float, int32_t>;  // logit, id
 
   void Penalise(std::span<const int32_t> prompt, std::span<const int32_t> answer);
+  void Forbid(std::span<const uint64_t> allowed);
   double Weight(float logit) const;
   double SortHead(size_t count);
   void KeepTopP();

@@ -132,6 +132,14 @@ void Sampler::Penalise(std::span<const int32_t> prompt, std::span<const int32_t>
   }
 }
 
+// NaN is never chosen.
+void Sampler::Forbid(std::span<const uint64_t> allowed) {
+  for (size_t id = 0; id < logits_.size(); ++id) {
+    const bool is_allowed = id / 64 < allowed.size() && (allowed[id / 64] >> (id % 64) & 1) != 0;
+    if (!is_allowed) logits_[id] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 double Sampler::Weight(float logit) const {
   return ExpOfNegative((static_cast<double>(logit) - best_) / options_.temperature);
 }
@@ -177,9 +185,10 @@ int32_t Sampler::Draw() {
 }
 
 int32_t Sampler::Sample(std::span<const float> logits, std::span<const int32_t> prompt,
-                        std::span<const int32_t> answer) {
+                        std::span<const int32_t> answer, std::span<const uint64_t> allowed) {
   logits_.assign(logits.begin(), logits.end());
   Penalise(prompt, answer);
+  if (!allowed.empty()) Forbid(allowed);
   int32_t best_id = -1;
   for (size_t id = 0; id < logits_.size(); ++id) {
     if (std::isnan(logits_[id])) continue;
