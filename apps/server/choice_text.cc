@@ -27,7 +27,7 @@ TokenText Describe(const Tokenizer& tokenizer, const GeneratedToken& token) {
 ChoiceText::ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stops, bool logprobs,
                        bool find_tool_calls)
     : tokenizer_(tokenizer), filter_(std::move(stops)), logprobs_(logprobs) {
-  if (find_tool_calls) tools_ = std::make_unique<ToolStream>();
+  if (find_tool_calls) tools_ = std::make_unique<ToolCallParser>();
 }
 
 ChoicePiece ChoiceText::Push(const GeneratedToken& token) {
@@ -42,11 +42,7 @@ ChoicePiece ChoiceText::Finish() {
   std::string rest = filter_.Push(characters_.Finish());
   rest += filter_.Finish();
   Release(rest, &piece);
-  if (tools_ != nullptr) {
-    ToolStream::Piece last = tools_->Finish();
-    piece.text += last.text;
-    for (ToolDelta& call : last.calls) piece.tools.push_back(std::move(call));
-  }
+  if (tools_ != nullptr) AddEvents(tools_->Finish(), &piece);
   if (!filter_.stopped()) {
     for (TokenText& token : held_) piece.tokens.push_back(std::move(token));
   }
@@ -66,9 +62,29 @@ void ChoiceText::Release(const std::string& shown, ChoicePiece* piece) {
     piece->text += shown;
     return;
   }
-  ToolStream::Piece part = tools_->Push(shown);
-  piece->text += part.text;
-  for (ToolDelta& call : part.calls) piece->tools.push_back(std::move(call));
+  AddEvents(tools_->Push(shown), piece);
+}
+
+void ChoiceText::AddEvents(std::vector<ToolCallEvent> events, ChoicePiece* piece) {
+  for (ToolCallEvent& event : events) {
+    switch (event.kind) {
+      case ToolCallEvent::kText:
+        piece->text += event.text;
+        break;
+      case ToolCallEvent::kCallStart:
+        piece->tools.push_back({event.index, true, std::move(event.text), ""});
+        break;
+      case ToolCallEvent::kArguments:
+        if (piece->tools.empty() || piece->tools.back().index != event.index) {
+          piece->tools.push_back({event.index, false, "", ""});
+        }
+        piece->tools.back().arguments += event.text;
+        break;
+      case ToolCallEvent::kCallEnd:
+        ++calls_;
+        break;
+    }
+  }
 }
 
 }  // namespace hga::server

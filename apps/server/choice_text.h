@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "apps/common/stop_filter.h"
-#include "apps/server/tool_stream.h"
 #include "hga/scheduler.h"
 #include "hga/tokenizer.h"
+#include "hga/tool_calls.h"
 
 namespace hga::server {
 
@@ -27,6 +27,13 @@ struct TokenText {
     float logprob = 0;
   };
   std::vector<Other> top;
+};
+
+struct ToolDelta {
+  int index = 0;
+  bool starts = false;  // then `name` is there
+  std::string name;
+  std::string arguments;  // appended
 };
 
 // What may be shown after a token.
@@ -47,18 +54,20 @@ class ChoiceText {
   ChoicePiece Push(const GeneratedToken& token);
   ChoicePiece Finish();
   bool stopped() const { return filter_.stopped(); }  // by a stop string
-  bool called_tools() const { return tools_ != nullptr && tools_->calls() > 0; }
+  bool called_tools() const { return calls_ > 0; }
 
  private:
   void Release(const std::string& shown, ChoicePiece* piece);
+  void AddEvents(std::vector<ToolCallEvent> events, ChoicePiece* piece);
 
   const Tokenizer& tokenizer_;
   Utf8Stream characters_;
   apps::StopFilter filter_;
   const bool logprobs_;
-  std::unique_ptr<ToolStream> tools_;  // null: all is text
-  std::deque<TokenText> held_;         // whose text is not shown yet
-  size_t owed_ = 0;                    // bytes shown, less those of released tokens
+  std::unique_ptr<ToolCallParser> tools_;  // null: all is text
+  int calls_ = 0;                          // complete ones
+  std::deque<TokenText> held_;             // whose text is not shown yet
+  size_t owed_ = 0;                        // bytes shown, less those of released tokens
 };
 
 }  // namespace hga::server

@@ -36,7 +36,7 @@ constexpr Route kRoutes[] = {
     {"POST", "/detokenize", true, true, PostDetokenize, ReadDetokenizeFields},
     {"POST", "/apply-template", true, true, PostApplyTemplate, TemplateFields},
     {"GET", "/slots", true, true, GetSlots, nullptr},
-    {"POST", "/slots/{id}", true, true, PostSlot, nullptr},
+    {"POST", "/slots/{id}", true, true, PostSlot, ReadSlotFields},
 };
 
 bool Matches(std::string_view pattern, std::string_view path, std::string* id) {
@@ -190,9 +190,9 @@ void Router::Log(const HttpRequest& request, int status, double seconds, const s
   const auto level =
       request.path == "/health" || request.path == "/metrics" ? LogLevel::kDetail : LogLevel::kInfo;
   const std::string path = Quoted(request.path);
-  service_.Log(level, fmt::format("{} {} {} {} {:.0f} ms{}", request.peer,
-                                  request.method.substr(0, 16), path.substr(1, path.size() - 2),
-                                  status, seconds * 1e3, note));
+  service_.Log(level,
+               fmt::format("{} {} {} {} {:.0f} ms{}", request.peer, request.method.substr(0, 16),
+                           path.substr(1, path.size() - 2), status, seconds * 1e3, note));
 }
 
 bool ReadBody(const RouteCall& call, Json* body) {

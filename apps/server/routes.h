@@ -74,6 +74,7 @@ void PostTokenize(Service* service, RouteCall call);    // tokens_routes.cc
 void PostDetokenize(Service* service, RouteCall call);
 void GetSlots(Service* service, RouteCall call);  // slots_routes.cc
 void PostSlot(Service* service, RouteCall call);
+void ReadSlotFields(Fields& fields, const ServedModel& model);
 void ReadTokenizeFields(Fields& fields, const ServedModel& model);
 void ReadDetokenizeFields(Fields& fields, const ServedModel& model);
 

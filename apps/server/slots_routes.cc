@@ -2,6 +2,7 @@
 // What the scheduler's slots hold, and forgetting it.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 
@@ -22,6 +23,41 @@ std::string_view QueryValue(std::string_view query, std::string_view name) {
     }
   }
   return "";
+}
+
+double Milliseconds() {
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// A plain name, never a path.
+std::string ReadName(Fields& fields) {
+  const std::string name = fields.Text("filename", kLimits.slot_name_bytes).value_or("");
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  };
+  if (name.empty() || name.front() == '.' || !std::ranges::all_of(name, fits)) {
+    fields.Fail("filename", "must be letters, digits, '_', '-' or '.', with no '.' in front");
+  }
+  return name;
+}
+
+void SaveOrRestore(Service* service, const RouteCall& call, int slot, bool save) {
+  Json body;
+  if (!ReadBody(call, &body)) return;
+  Fields fields(body);
+  const std::string name = ReadName(fields);
+  if (!CheckFields(service, call, fields)) return;
+  const double start = Milliseconds();
+  const auto tokens = save ? service->scheduler->SaveSlot(slot, name, call.request.owner)
+                           : service->scheduler->RestoreSlot(slot, name, call.request.owner);
+  if (!tokens.ok()) return Fail(call, FromStatus(tokens.status()));
+  RespondJson(call, {{"id_slot", slot},
+                     {"filename", name},
+                     {save ? "n_saved" : "n_restored", *tokens},
+                     {"timings", {{save ? "save_ms" : "restore_ms", Milliseconds() - start}}}});
 }
 
 }  // namespace
@@ -48,18 +84,20 @@ void PostSlot(Service* service, RouteCall call) {
     return Fail(call, {400, "a slot is a number", "id"});
   }
   const std::string_view action = QueryValue(call.request.query, "action");
-  if (action != "erase") {
-    return Fail(call, {400,
-                       "the action must be erase; slots are saved by themselves where the server "
-                       "has a directory for sessions",
-                       "action", "unsupported_action"});
+  if (action == "erase") {
+    const double start = Milliseconds();
+    const auto erased = service->scheduler->EraseSlot(slot, call.request.owner);
+    if (!erased.ok()) return Fail(call, FromStatus(erased.status()));
+    return RespondJson(call, {{"id_slot", slot},
+                              {"n_erased", *erased},
+                              {"timings", {{"erase_ms", Milliseconds() - start}}}});
   }
-  const auto start = std::chrono::steady_clock::now();
-  const auto erased = service->scheduler->EraseSlot(slot, call.request.owner);
-  if (!erased.ok()) return Fail(call, FromStatus(erased.status()));
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  RespondJson(
-      call, {{"id_slot", slot}, {"n_erased", *erased}, {"timings", {{"erase_ms", took.count()}}}});
+  if (action != "save" && action != "restore") {
+    return Fail(call, {400, "action must be save, restore or erase", "action"});
+  }
+  SaveOrRestore(service, call, slot, action == "save");
 }
+
+void ReadSlotFields(Fields& fields, const ServedModel&) { ReadName(fields); }
 
 }  // namespace hga::server
