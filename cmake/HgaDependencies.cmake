@@ -14,6 +14,9 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
 # SHA-256 only.
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+# The server: Beast and Asio (headers only), and the text format of its metrics.
+find_package(Boost 1.81 REQUIRED)
+pkg_check_modules(PROMETHEUS REQUIRED IMPORTED_TARGET prometheus-cpp-core)
 # The measured roof of float32 matrix products in `hga bench` and bench/; kernels do not call it.
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
 # Writes the manual page.

@@ -7,7 +7,8 @@ build_packages=(
   build-essential cmake ninja-build pkg-config ccache
   libhwy-dev libopenblas-serial-dev libcli11-dev libpcre2-dev libutf8proc-dev
   libsimdjson-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libxxhash-dev
-  liburing-dev libssl-dev libedit-dev python3
+  liburing-dev libssl-dev libedit-dev
+  libboost1.81-dev prometheus-cpp-dev python3
 )
 # On top of those: unit tests, Python tests, static checks, sanitizers, fuzzing and benchmarks.
 test_packages=(

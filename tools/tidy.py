@@ -54,9 +54,11 @@ LIBRARIES = {
     "fmt": (r"fmt/", set(SRC_ROOMS) | {"apps"}),
     "xxhash": (r"xxhash", {"base", "store", "model"}),
     "liburing": (r"liburing", {"store"}),
-    "openssl": (r"openssl/", {"store", "model"}),
+    "openssl": (r"openssl/", {"store", "model", "apps"}),
     "cli11": (r"CLI/", {"apps"}),
     "spdlog": (r"spdlog/", {"apps"}),
+    "boost": (r"boost/", {"apps"}),
+    "prometheus-cpp": (r"prometheus/", {"apps"}),
     "editline": (r"histedit|editline", {"apps"}),
 }
 

@@ -20,6 +20,7 @@ void AddTokenizeCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddSessionCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddEvalCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddBenchCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
+void AddServeCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 void AddDemoCommand(CLI::App& app, GlobalOptions& global, int* exit_code);
 
 }  // namespace hga::cli

@@ -99,6 +99,8 @@ void ClearBar();
 // Ctrl-C (SIGINT). The first sets a flag that loops must ask for; the second ends the process with
 // 130.
 void CatchInterrupts();
+// SIGTERM counts as an interrupt too.
+void CatchTermination();
 bool Interrupted();
 void ClearInterrupt();
 // Waits until `fd` has something to read or has ended; false when an interrupt came first. A plain

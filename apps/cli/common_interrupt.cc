@@ -32,6 +32,13 @@ void CatchInterrupts() {
   sigaction(SIGPIPE, &ignore, nullptr);
 }
 
+void CatchTermination() {
+  struct sigaction action = {};
+  action.sa_handler = OnInterrupt;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
 bool Interrupted() { return interrupts.load() > 0; }
 
 void ClearInterrupt() { interrupts.store(0); }

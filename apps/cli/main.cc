@@ -51,6 +51,7 @@ void AddRootOptions(CLI::App* app) {
 void AddVerbs(CLI::App* app, GlobalOptions* global, int* exit_code) {
   AddRunCommand(*app, *global, exit_code);
   AddChatCommand(*app, *global, exit_code);
+  AddServeCommand(*app, *global, exit_code);
   AddEvalCommand(*app, *global, exit_code);
   AddBenchCommand(*app, *global, exit_code);
   AddDemoCommand(*app, *global, exit_code);

@@ -10,13 +10,6 @@
 namespace hga::cli {
 namespace {
 
-// Bytes at the end of `text` that begin `stop`.
-size_t Overlap(std::string_view text, std::string_view stop) {
-  size_t length = std::min(text.size(), stop.size() - 1);
-  while (length > 0 && text.substr(text.size() - length) != stop.substr(0, length)) --length;
-  return length;
-}
-
 // Tokens in, complete characters out, stop strings taken away.
 class AnswerText {
  public:
@@ -43,7 +36,7 @@ class AnswerText {
 
   const Tokenizer& tokenizer_;
   Utf8Stream characters_;
-  StopFilter filter_;
+  apps::StopFilter filter_;
   const std::function<Status(std::string_view)>& emit_;
   std::string* text_;
 };
@@ -127,24 +120,6 @@ Status Decode(Engine& engine, Sequence& sequence, Sampler& sampler, const Genera
 }
 
 }  // namespace
-
-std::string StopFilter::Push(std::string_view text) {
-  if (stopped_) return "";
-  held_ += text;
-  size_t end = std::string::npos;
-  for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
-  if (end != std::string::npos) {
-    stopped_ = true;
-    return std::exchange(held_, "").substr(0, end);
-  }
-  size_t keep = 0;
-  for (const std::string& stop : stops_) keep = std::max(keep, Overlap(held_, stop));
-  std::string shown = held_.substr(0, held_.size() - keep);
-  held_.erase(0, held_.size() - keep);
-  return shown;
-}
-
-std::string StopFilter::Finish() { return stopped_ ? "" : std::exchange(held_, ""); }
 
 const char* FinishName(FinishReason reason) {
   switch (reason) {

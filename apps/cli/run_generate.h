@@ -12,27 +12,12 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/common/stop_filter.h"
 #include "common.h"
 #include "hga/engine.h"
 #include "hga/sampler.h"
 
 namespace hga::cli {
-
-// Holds back text that could be the beginning of a stop string.
-class StopFilter {
- public:
-  explicit StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {}
-
-  // What may be shown after `text`; nothing more once stopped().
-  std::string Push(std::string_view text);
-  std::string Finish();  // what was held back
-  bool stopped() const { return stopped_; }
-
- private:
-  std::vector<std::string> stops_;
-  std::string held_;
-  bool stopped_ = false;
-};
 
 enum class FinishReason { kStopToken, kStopText, kLength, kInterrupted };
 const char* FinishName(FinishReason reason);

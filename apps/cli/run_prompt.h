@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/common/utf8.h"
 #include "hga/engine.h"
 #include "hga/status.h"
 #include "hga/tokenizer.h"
@@ -44,8 +45,7 @@ Result<Prompt> MakePrompt(const PromptFlags& flags, const std::string& directory
                           const Tokenizer& tokenizer);
 // Decimal ids separated by blanks, commas or brackets.
 Result<std::vector<int32_t>> ParseIds(std::string_view text, const std::string& name, int vocab);
-// Offset of the first byte that is not UTF-8; npos when there is none.
-size_t FirstInvalidUtf8(std::string_view text);
+using apps::FirstInvalidUtf8;
 // kInvalidArgument names `name` and the offset.
 Status CheckUtf8(std::string_view text, const std::string& name);
 

@@ -15,7 +15,8 @@
 
 namespace hga {
 
-// JSON texts, as an OpenAI-compatible request has them.
+// JSON texts, as an OpenAI-compatible request has them. They reach the template as they are: a
+// tool call's "arguments" that is a text stays one (many templates want an object there).
 struct ChatInput {
   std::string messages;  // an array of {"role", "content", ...}
   std::string tools;     // an array, or "" for none
@@ -29,10 +30,7 @@ struct ChatInput {
 // yield special tokens; what came from the input stays text, whatever it looks like.
 struct ChatText {
   std::string text;  // UTF-8
-  struct Range {
-    size_t begin = 0, end = 0;  // bytes of `text`
-  };
-  std::vector<Range> trusted;  // ascending, disjoint, not adjacent
+  std::vector<TextRange> trusted;  // bytes of `text`; ascending, disjoint, not adjacent
 };
 
 // Immutable, thread-safe.

@@ -3,6 +3,7 @@
 #ifndef HGA_TOKENIZER_H_
 #define HGA_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,6 +15,12 @@
 #include "hga/status.h"
 
 namespace hga {
+
+// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+};
 
 // Immutable after Load, thread-safe.
 class Tokenizer {
@@ -29,6 +36,11 @@ class Tokenizer {
   // tokens are matched in the text, as Hugging Face `tokenizers` does; without, text that looks
   // like a special token stays text.
   virtual Result<std::vector<int32_t>> Encode(std::string_view text, bool parse_special) const = 0;
+  // The same with special tokens matched only where they lie wholly inside one range of `trusted`
+  // (ascending, disjoint); nothing outside can hide them. Splits and merges still run over all text
+  // between special tokens.
+  virtual Result<std::vector<int32_t>> EncodeTrusted(std::string_view text,
+                                                     std::span<const TextRange> trusted) const = 0;
   // Concatenated bytes of the tokens; may end inside a UTF-8 character. Unknown ids:
   // kInvalidArgument. Special tokens are left out unless `keep_special`.
   virtual Result<std::string> Decode(std::span<const int32_t> ids, bool keep_special) const = 0;

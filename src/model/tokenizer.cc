@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/file.h"
@@ -42,6 +43,49 @@ std::vector<AddedToken> AddedOfKind(const TokenizerSpec& spec, bool normalized) 
   return tokens;
 }
 
+// A stretch of text between added tokens, in normal form if there is one.
+struct NormalText {
+  std::string_view text;
+  std::vector<TextRange> trusted;
+  std::string owned;  // what `text` points to once it was changed
+};
+
+// The parts of `ranges` inside of [begin, begin + size), from its begin.
+std::vector<TextRange> RangesWithin(std::span<const TextRange> ranges, size_t begin, size_t size) {
+  std::vector<TextRange> within;
+  auto range = std::lower_bound(ranges.begin(), ranges.end(), begin,
+                                [](const TextRange& r, size_t at) { return r.end <= at; });
+  for (; range != ranges.end() && range->begin < begin + size; ++range) {
+    within.push_back(
+        {std::max(range->begin, begin) - begin, std::min(range->end, begin + size) - begin});
+  }
+  return within;
+}
+
+// NFC of the whole text. Ranges shrink to where pieces can be normalised alone: nothing composes
+// over the place before an ASCII character.
+void Normalize(NormalText* normal) {
+  const std::string_view text = normal->text;
+  const auto ascii = [text](size_t at) { return static_cast<unsigned char>(text[at]) < 0x80; };
+  std::vector<TextRange> ranges;
+  size_t done = 0;
+  const auto append = [&](size_t end) {
+    normal->owned += NormalizeNfc(text.substr(done, end - done));
+    done = end;
+    return normal->owned.size();
+  };
+  for (TextRange range : normal->trusted) {
+    while (range.begin < range.end && !ascii(range.begin)) ++range.begin;
+    while (range.end > range.begin && range.end < text.size() && !ascii(range.end)) --range.end;
+    if (range.begin == range.end) continue;
+    const size_t begin = append(range.begin);
+    ranges.push_back({begin, append(range.end)});
+  }
+  append(text.size());
+  normal->text = normal->owned;
+  normal->trusted = std::move(ranges);
+}
+
 class BpeTokenizer final : public Tokenizer {
  public:
   BpeTokenizer(TokenizerSpec spec, std::vector<std::unique_ptr<SplitPattern>> splits)
@@ -62,6 +106,8 @@ class BpeTokenizer final : public Tokenizer {
   }
 
   Result<std::vector<int32_t>> Encode(std::string_view text, bool parse_special) const override;
+  Result<std::vector<int32_t>> EncodeTrusted(std::string_view text,
+                                             std::span<const TextRange> trusted) const override;
   Result<std::string> Decode(std::span<const int32_t> ids, bool keep_special) const override;
   std::optional<int32_t> TokenId(std::string_view text) const override;
   bool IsSpecial(int32_t id) const override { return Has(id) && Token(id).special; }
@@ -115,16 +161,20 @@ class EncodeCall {
     for (const auto& split : tokenizer.splits_) scratch_.emplace_back(*split, text_bytes);
   }
 
-  Status Run(std::string_view text, bool parse_special) {
-    for (const auto& raw : tokenizer_.raw_added_.Split(text, parse_special)) {
+  Status Run(std::string_view text, std::span<const TextRange> trusted) {
+    for (const auto& raw : tokenizer_.raw_added_.Split(text, trusted)) {
       if (raw.id) {
         ids_.push_back(*raw.id);
         continue;
       }
-      std::string normal;
-      std::string_view stretch = raw.text;
-      if (tokenizer_.spec_.nfc && !IsSurelyNfc(stretch)) stretch = normal = NormalizeNfc(stretch);
-      for (const auto& segment : tokenizer_.normalized_added_.Split(stretch, parse_special)) {
+      NormalText normal;
+      normal.text = raw.text;
+      if (tokenizer_.normalized_added_.has_special()) {
+        normal.trusted = RangesWithin(trusted, static_cast<size_t>(raw.text.data() - text.data()),
+                                      raw.text.size());
+      }
+      if (tokenizer_.spec_.nfc && !IsSurelyNfc(raw.text)) Normalize(&normal);
+      for (const auto& segment : tokenizer_.normalized_added_.Split(normal.text, normal.trusted)) {
         if (segment.id) {
           ids_.push_back(*segment.id);
         } else {
@@ -177,6 +227,12 @@ class EncodeCall {
 };
 
 Result<std::vector<int32_t>> BpeTokenizer::Encode(std::string_view text, bool parse_special) const {
+  const TextRange all{0, text.size()};
+  return EncodeTrusted(text, std::span(&all, parse_special ? 1 : 0));
+}
+
+Result<std::vector<int32_t>> BpeTokenizer::EncodeTrusted(std::string_view text,
+                                                         std::span<const TextRange> trusted) const {
   if (text.size() > kTextBytesMax) {
     return InvalidArgument(fmt::format("the text has {} bytes, at most {} can be encoded at once",
                                        text.size(), kTextBytesMax));
@@ -186,7 +242,7 @@ Result<std::vector<int32_t>> BpeTokenizer::Encode(std::string_view text, bool pa
                                        static_cast<unsigned char>(text[*bad]), *bad, text.size()));
   }
   EncodeCall call(*this, text.size());
-  HGA_RETURN_IF_ERROR(call.Run(text, parse_special));
+  HGA_RETURN_IF_ERROR(call.Run(text, trusted));
   return call.TakeIds();
 }
 

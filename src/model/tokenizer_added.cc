@@ -57,6 +57,7 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens) : tokens_(std
     Range& range = by_first_byte_[static_cast<unsigned char>(tokens_[i].content[0])];
     if (range.end == 0) range.begin = i;
     range.end = i + 1;
+    has_special_ |= tokens_[i].special;
   }
 }
 
@@ -79,21 +80,40 @@ const AddedToken* AddedTokenFinder::LongestAt(std::string_view text, size_t at) 
   return longest;
 }
 
-std::vector<AddedTokenFinder::Segment> AddedTokenFinder::Split(std::string_view text,
-                                                               bool match_special) const {
+const AddedToken* AddedTokenFinder::TokenAt(std::string_view text, size_t at,
+                                            const TextRange* trusted, size_t* next) const {
+  const AddedToken* token = LongestAt(text, at);
+  if (token == nullptr) {
+    *next = at + 1;
+    return nullptr;
+  }
+  *next = at + token->content.size();
+  if (!token->special) return token;
+  if (trusted == nullptr) return nullptr;
+  if (at < trusted->begin) {
+    *next = std::min(*next, trusted->begin);
+    return nullptr;
+  }
+  if (*next <= trusted->end) return token;
+  // It runs out of the range: a shorter one may lie inside.
+  token = LongestAt(text.substr(0, trusted->end), at);
+  *next = token == nullptr ? at + 1 : at + token->content.size();
+  return token;
+}
+
+std::vector<AddedTokenFinder::Segment> AddedTokenFinder::Split(
+    std::string_view text, std::span<const TextRange> trusted) const {
   std::vector<Segment> segments;
   size_t emitted = 0;
+  size_t range = 0;
   if (tokens_.empty() && !text.empty()) return {{std::nullopt, text}};
   for (size_t at = 0; at < text.size();) {
-    const AddedToken* token = LongestAt(text, at);
-    if (token == nullptr) {
-      ++at;
-      continue;
-    }
+    while (range < trusted.size() && trusted[range].end <= at) ++range;
     size_t begin = at;
-    size_t end = at + token->content.size();
-    at = end;
-    if (token->special && !match_special) continue;
+    const AddedToken* token =
+        TokenAt(text, begin, range < trusted.size() ? &trusted[range] : nullptr, &at);
+    if (token == nullptr) continue;
+    size_t end = at;
     if (token->single_word && !StandsAlone(text, begin, end)) continue;
     if (token->lstrip) begin = StripLeft(text, begin, emitted);
     if (token->rstrip) end = StripRight(text, end);

@@ -8,10 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "hga/tokenizer.h"
 #include "model/tokenizer_spec.h"
 
 namespace hga {
@@ -27,11 +29,17 @@ class AddedTokenFinder {
 
   // Of two tokens with equal content the first in `tokens` counts.
   explicit AddedTokenFinder(std::vector<AddedToken> tokens);
-  // Segments of `text` in order. Without `match_special` special tokens are left in the text (they
-  // still hide shorter tokens inside them, as in `tokenizers` with encode_special_tokens).
-  std::vector<Segment> Split(std::string_view text, bool match_special) const;
+  // Segments of `text` in order. Special tokens are matched wholly inside one range of `trusted`
+  // (ascending, disjoint) and left in the text elsewhere. There they still hide shorter tokens
+  // inside them, as in `tokenizers` with encode_special_tokens, but nothing in a trusted range.
+  std::vector<Segment> Split(std::string_view text, std::span<const TextRange> trusted) const;
+  bool has_special() const { return has_special_; }
 
  private:
+  // The token that counts at `at`, or null; `*next` is where to look on if it is not taken.
+  // `trusted`: the first range that ends behind `at`, or null.
+  const AddedToken* TokenAt(std::string_view text, size_t at, const TextRange* trusted,
+                            size_t* next) const;
   const AddedToken* LongestAt(std::string_view text, size_t at) const;
 
   struct Range {
@@ -39,6 +47,7 @@ class AddedTokenFinder {
     size_t end = 0;
   };
   std::vector<AddedToken> tokens_;  // by content
+  bool has_special_ = false;
   std::array<Range, 256> by_first_byte_{};
 };
 
