@@ -3,10 +3,12 @@
 //
 //   constraint_driver MODEL_DIR
 //
-// Requests come on stdin, one JSON object a line: "schema" (text), "seed", "tokens" (most), "policy":
-// "random" picks among the allowed tokens blindly, "model" draws from the model at temperature 1.5.
-// For each a line goes to stdout: {"refused": message} or {"finished": bool, "answer": text}. Ends
-// with status 1 when a mask is empty where the answer may not end, or a finished answer is no JSON.
+// Requests come on stdin, one JSON object a line: "schema" (text), "seed", "tokens" (most),
+// "policy": "random" picks among the allowed tokens blindly, "model" draws from the model at
+// temperature 1.5. For each a line of ASCII goes to stdout: {"refused": message} or {"finished":
+// bool, "answer": text}. Ends with status 1 when a mask is empty where the answer may not end, or a
+// finished answer is no JSON.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -77,9 +79,8 @@ class Driver {
     if (request["policy"] != "model") return hga::OkStatus();
     sampler_ = std::make_unique<hga::Sampler>(
         hga::SamplingOptions{.temperature = 1.5, .seed = request["seed"].get<uint64_t>()});
-    HGA_ASSIGN_OR_RETURN(
-        sequence_, engine_->NewSequence(hga::AttentionConfig(),
-                                        request["tokens"].get<int64_t>() + 64));
+    HGA_ASSIGN_OR_RETURN(sequence_, engine_->NewSequence(hga::AttentionConfig(),
+                                                         request["tokens"].get<int64_t>() + 64));
     HGA_ASSIGN_OR_RETURN(const auto prompt,
                          engine_->tokenizer().Encode("The answer as JSON: ", false));
     return Feed(prompt);
@@ -150,7 +151,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%s\n%s\n", line.c_str(), answer.status().message().c_str());
       return 1;
     }
-    std::printf("%s\n", answer->dump().c_str());
+    std::printf("%s\n", answer->dump(-1, ' ', /*ensure_ascii=*/true).c_str());
   }
   return 0;
 }

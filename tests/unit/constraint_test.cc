@@ -461,6 +461,45 @@ TEST(Constraint, ToolCalls) {
   EXPECT_EQ(code({{"a", R"({"not":{}})"}}), StatusCode::kUnsupported);
 }
 
+// The tag as one token of its own, as Qwen3 has it, or begun in one token and completed in another.
+TEST(Constraint, TheTagOfACallMayBeAToken) {
+  const ByteTokenizer tokenizer({"<tool_call>", "a <tool_", "call>\n{\"", "call>x"});
+  const auto vocabulary = Grammar::MakeVocabulary(tokenizer).value();
+  const auto grammar = Grammar::ToolCalls(vocabulary, kTools, false, true).value();
+  const auto id = [&](std::string_view text) { return *tokenizer.TokenId(text); };
+  for (const auto& start :
+       {std::vector{id("<tool_call>"), int32_t{'\n'}, int32_t{'{'}, int32_t{'"'}},
+        std::vector{id("a <tool_"), id("call>\n{\"")}}) {
+    const auto constraint = grammar->Start();
+    for (const int32_t token : start) {
+      ASSERT_TRUE(constraint->MayEnd() || token < 256);
+      ASSERT_TRUE(IsAllowed(*constraint, token));
+      ASSERT_TRUE(constraint->Accept(token).ok());
+      ASSERT_FALSE(IsAllowed(*constraint, id("call>x")) && token == id("a <tool_"));
+    }
+    EXPECT_FALSE(constraint->MayEnd());
+    EXPECT_TRUE(IsAllowed(*constraint, 'n'));
+    EXPECT_FALSE(IsAllowed(*constraint, 'x'));
+    EXPECT_FALSE(IsAllowed(*constraint, ByteTokenizer::kSpecial));
+  }
+}
+
+// Each level doubles the ways to read the text: some are given up, and the rest can be completed.
+TEST(Constraint, AmbiguousSchemasStayBounded) {
+  const auto grammar = Make(R"({"$ref":"#/$defs/a","$defs":{
+      "a":{"anyOf":[{"$ref":"#/$defs/x"},{"$ref":"#/$defs/y"},{"type":"null"}]},
+      "b":{"anyOf":[{"$ref":"#/$defs/x"},{"$ref":"#/$defs/y"},{"type":"null"},{"type":"boolean"}]},
+      "x":{"type":"object","properties":{"k":{"$ref":"#/$defs/a"},"v":{"type":"integer"}},
+           "required":["k"],"additionalProperties":false},
+      "y":{"type":"object","properties":{"k":{"$ref":"#/$defs/b"},"w":{"type":"string"}},
+           "required":["k"],"additionalProperties":false}}})");
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "{\"k\":";
+  text += "null";
+  for (int i = 0; i < 40; ++i) text += "}";
+  EXPECT_TRUE(Fits(*grammar, text));
+}
+
 // Tokens over several bytes, among them parts of JSON's structure.
 std::vector<std::string> ManyTokens(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
