@@ -185,6 +185,7 @@ void Machine::Finish() {
   MarkRules();
   std::vector<char> done(rules_.size(), 0);
   for (size_t rule = 0; rule < rules_.size(); ++rule) FindFirst(static_cast<int>(rule), &done);
+  FindRuns();
 }
 
 // Level by level: a state needs `level` when it gets to its rule's end with calls of rules that
@@ -278,6 +279,47 @@ void Machine::MarkRules() {
       int32_t& height = heights[static_cast<size_t>(caller)];
       height = std::max(height, heights[rule] + 1);
       if (--calls[static_cast<size_t>(caller)] == 0) work.push_back(caller);
+    }
+  }
+}
+
+// Chains of states that each go to one next state by all plain bytes.
+void Machine::FindRuns() {
+  const auto next_of = [this](const State& state) -> int32_t {
+    int32_t next = -1;
+    for (unsigned byte = 0x20; byte < 0x7f; ++byte) {
+      if (byte == '"' || byte == '\\') continue;
+      const auto range =
+          std::find_if(state.ranges.begin(), state.ranges.end(),
+                       [byte](const Range& r) { return r.low <= byte && byte <= r.high; });
+      if (range == state.ranges.end() || (next >= 0 && range->target != next)) return -1;
+      next = range->target;
+      for (const Call& call : state.calls) {
+        if (rules_[static_cast<size_t>(call.rule)].first[byte]) return -1;
+      }
+    }
+    const State& target = states_[static_cast<size_t>(next)];
+    return state.accepts || target.accepts || target.need > state.need ? -1 : next;
+  };
+  enum : char { kNew, kOpen, kDone };
+  std::vector<char> seen(states_.size(), kNew);
+  for (size_t id = 0; id < states_.size(); ++id) {
+    std::vector<int32_t> chain;
+    auto at = static_cast<int32_t>(id);
+    while (at >= 0 && seen[static_cast<size_t>(at)] == kNew) {
+      seen[static_cast<size_t>(at)] = kOpen;
+      chain.push_back(at);
+      at = next_of(states_[static_cast<size_t>(at)]);
+    }
+    int32_t run = -1;
+    if (at >= 0) {
+      const bool is_loop = seen[static_cast<size_t>(at)] == kOpen;
+      run = is_loop ? kNever : states_[static_cast<size_t>(at)].plain_run;
+    }
+    for (; !chain.empty(); chain.pop_back()) {
+      run = std::min(run + 1, kNever);
+      states_[static_cast<size_t>(chain.back())].plain_run = run;
+      seen[static_cast<size_t>(chain.back())] = kDone;
     }
   }
 }
