@@ -63,7 +63,13 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       service_.metrics->CountTokenGap(now - last_token_seconds_);
     }
     last_token_seconds_ = now;
-    if (!output_->Piece(choice_, text_->Push(token))) left_ = true;
+    ChoicePiece piece = text_->Push(token);
+    if (job_.common.trace) {
+      piece.trace = &token;
+      piece.context = static_cast<int64_t>(job_.prompt_of(choice_).size()) + tokens_;
+    }
+    ++tokens_;
+    if (!output_->Piece(choice_, std::move(piece))) left_ = true;
     return !left_ && !text_->stopped();
   }
 
@@ -101,6 +107,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       text_ = std::make_unique<ChoiceText>(tokenizer(), job_.common.stops,
                                            job_.common.top_logprobs >= 0, job_.find_tool_calls);
       begun_ = false;
+      tokens_ = 0;
       request = MakeRequest();
     }
     const auto submitted = service_.scheduler->Submit(std::move(request));
@@ -131,6 +138,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     request.stop_ids = common.stop_ids;
     request.top_logprobs = common.top_logprobs;
     request.prompt_logprobs = job_.prompt_logprobs;
+    request.trace_plans = common.trace;
     request.reuse_prefix = common.reuse_prefix;
     request.owner = job_.owner;
     if (job_.grammar != nullptr) request.constraint = job_.grammar->Start();
@@ -192,7 +200,8 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
   const std::unique_ptr<AnswerOutput> output_;
   std::unique_ptr<ChoiceText> text_;
   int choice_ = 0;
-  int ended_ = 0;  // choices
+  int ended_ = 0;       // choices
+  int64_t tokens_ = 0;  // of this choice's answer
   bool begun_ = false;
   AnswerUsage usage_;
   double first_token_seconds_ = 0, last_token_seconds_ = 0;

@@ -107,4 +107,20 @@ Json ToolCallsJson(const std::vector<ToolDelta>& deltas, const std::string& answ
   return calls;
 }
 
+Json TraceJson(const GeneratedToken& token, int64_t context) {
+  Json layers = Json::array();
+  for (const GeneratedToken::LayerPlan& plan : token.plans) {
+    Json groups = Json::array();
+    for (const Sequence::OpenedGroup& group : plan.groups) {
+      groups.push_back({group.first, group.tokens});
+    }
+    layers.push_back({{"layer", plan.layer}, {"groups", std::move(groups)}});
+  }
+  return {{"context", context},
+          {"visible_share", token.visible_share},
+          {"cells_wanted", token.cells_wanted},
+          {"cells_in_memory", token.cells_in_memory},
+          {"layers", std::move(layers)}};
+}
+
 }  // namespace hga::server

@@ -42,6 +42,8 @@ Json TimingsJson(const AnswerUsage& usage);
 Json ChatLogprobs(const std::vector<TokenText>& tokens);
 // `offset`: bytes of text in front, which then grows by these tokens.
 Json CompletionLogprobs(const std::vector<TokenText>& tokens, int64_t* offset);
+// Opened groups as [first token, tokens] of each routed layer.
+Json TraceJson(const GeneratedToken& token, int64_t context);
 Json ToolCallsJson(const std::vector<ToolDelta>& deltas, const std::string& answer_id, bool whole);
 
 }  // namespace hga::server

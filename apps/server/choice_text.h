@@ -41,6 +41,9 @@ struct ChoicePiece {
   std::string text;
   std::vector<TokenText> tokens;  // only with logprobs
   std::vector<ToolDelta> tools;
+  // With hga_trace: the token that brought it, valid during the call, and the tokens before that.
+  const GeneratedToken* trace = nullptr;
+  int64_t context = 0;
   bool empty() const { return text.empty() && tokens.empty() && tools.empty(); }
 };
 

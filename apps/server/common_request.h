@@ -26,6 +26,7 @@ struct CommonRequest {
   bool include_usage = false;
   bool return_progress = false;
   bool timings_per_token = false;
+  bool trace = false;  // where each token looked
   bool reuse_prefix = true;
 };
 

@@ -1,25 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text to tokens and back, in the shapes of llama-server.
+#include <optional>
+#include <utility>
+
+#include "apps/server/chat_encode.h"
+#include "apps/server/chat_request.h"
 #include "apps/server/routes.h"
 
 namespace hga::server {
 namespace {
 
 struct TokenizeRequest {
+  std::optional<ChatPrompt> chat;  // else `content`
   std::string content;
   bool add_special = false;
   bool parse_special = true;
   bool with_pieces = false;
+  bool count_only = false;
 };
 
 TokenizeRequest ReadTokenize(Fields& fields) {
   TokenizeRequest out;
+  // As a text (llama-server), or as a conversation (vLLM).
+  if (fields.Find("messages") != nullptr) out.chat = ReadChatPrompt(fields);
   const auto content = fields.Text("content", kLimits.text_bytes);
-  if (!content) fields.Fail("content", "is missing");
+  if (content.has_value() == out.chat.has_value()) {
+    fields.Fail("content", "either this or messages must be there");
+  }
   out.content = content.value_or("");
   out.add_special = fields.Bool("add_special").value_or(false);
   out.parse_special = fields.Bool("parse_special").value_or(true);
   out.with_pieces = fields.Bool("with_pieces").value_or(false);
+  out.count_only = fields.Bool("count_only").value_or(false);
   fields.Ignore({"model"});
   return out;
 }
@@ -61,15 +73,28 @@ void PostTokenize(Service* service, RouteCall call) {
   Fields fields(body);
   const TokenizeRequest request = ReadTokenize(fields);
   if (!CheckFields(service, call, fields)) return;
-  const auto ids =
-      EncodePrompt(*service->model, request.content, request.parse_special, request.add_special);
-  if (!ids.ok()) return Fail(call, FromStatus(ids.status()));
-  if (!request.with_pieces) return RespondJson(call, {{"tokens", *ids}});
-  Json tokens = Json::array();
-  for (const int32_t id : *ids) {
-    tokens.push_back({{"id", id}, {"piece", PieceJson(*service->model->tokenizer, id)}});
+  const ServedModel& model = *service->model;
+  std::vector<int32_t> ids;
+  if (request.chat) {
+    auto encoded = EncodeMessages(model, call, request.chat->input);
+    if (!encoded) return;
+    ids = std::move(*encoded);
+  } else {
+    auto encoded = EncodePrompt(model, request.content, request.parse_special, request.add_special);
+    if (!encoded.ok()) return Fail(call, FromStatus(encoded.status()));
+    ids = std::move(*encoded);
   }
-  RespondJson(call, {{"tokens", std::move(tokens)}});
+  Json answer = {{"count", ids.size()}, {"max_model_len", model.context}};
+  if (request.count_only) return RespondJson(call, answer);
+  answer["tokens"] = ids;
+  if (request.with_pieces) {
+    Json tokens = Json::array();
+    for (const int32_t id : ids) {
+      tokens.push_back({{"id", id}, {"piece", PieceJson(*model.tokenizer, id)}});
+    }
+    answer["tokens"] = std::move(tokens);
+  }
+  RespondJson(call, answer);
 }
 
 void PostDetokenize(Service* service, RouteCall call) {
