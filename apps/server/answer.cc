@@ -63,7 +63,11 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       service_.metrics->CountTokenGap(now - last_token_seconds_);
     }
     last_token_seconds_ = now;
-    if (!output_->Piece(choice_, text_->Push(token))) left_ = true;
+    ChoicePiece piece = text_->Push(token);
+    if (job_.common.trace && job_.common.stream) {
+      piece.lens = LensJson(token, context_++);
+    }
+    if (!output_->Piece(choice_, std::move(piece))) left_ = true;
     return !left_ && !text_->stopped();
   }
 
@@ -130,6 +134,8 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     request.sampling.seed += static_cast<uint64_t>(choice_ % common.n);
     request.stop_ids = common.stop_ids;
     request.top_logprobs = common.top_logprobs;
+    request.trace_plans = common.trace && common.stream;
+    context_ = static_cast<int64_t>(request.prompt.size());
     request.prompt_logprobs = job_.prompt_logprobs;
     request.reuse_prefix = common.reuse_prefix;
     request.owner = job_.owner;
@@ -147,7 +153,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
   void EndChoice(const GenerationEnd& end) {
     if (!output_->Piece(choice_, text_->Finish())) left_ = true;
     std::string reason = end.finish == GenerationFinish::kLength ? "length" : "stop";
-    if (text_->called_tools()) reason = "tool_calls";
+    if (text_->called_tools() && reason == "stop") reason = "tool_calls";
     if (!output_->EndChoice(choice_, reason)) left_ = true;
     Count(left_ ? "abort" : reason, end);
     if (left_) return Note(", left");
@@ -194,6 +200,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
   int choice_ = 0;
   int ended_ = 0;  // choices
   bool begun_ = false;
+  int64_t context_ = 0;  // tokens before the next one
   AnswerUsage usage_;
   double first_token_seconds_ = 0, last_token_seconds_ = 0;
 };

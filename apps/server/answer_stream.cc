@@ -87,18 +87,23 @@ class StreamOutput : public AnswerOutput {
     return chunk;
   }
 
-  bool Send(int choice, Json body) {
+  bool Send(int choice, Json body, const Json& lens = nullptr) {
     Json with_index = {{"index", choice}};
     with_index.update(body);
     Json choices = Json::array();
     choices.push_back(std::move(with_index));
-    return writer_->Send(Event(Chunk(std::move(choices))));
+    Json chunk = Chunk(std::move(choices));
+    if (!lens.is_null()) chunk["hga"] = lens;
+    return writer_->Send(Event(chunk));
   }
 
-  bool SendChat(int choice, Json delta, Json logprobs, Json finish_reason) {
-    return Send(choice, {{"delta", std::move(delta)},
-                         {"logprobs", std::move(logprobs)},
-                         {"finish_reason", std::move(finish_reason)}});
+  bool SendChat(int choice, Json delta, Json logprobs, Json finish_reason,
+                const Json& lens = nullptr) {
+    return Send(choice,
+                {{"delta", std::move(delta)},
+                 {"logprobs", std::move(logprobs)},
+                 {"finish_reason", std::move(finish_reason)}},
+                lens);
   }
 
   bool SendPiece(int choice, const ChoicePiece& piece) {
@@ -110,13 +115,14 @@ class StreamOutput : public AnswerOutput {
       }
       return Send(
           choice,
-          {{"text", piece.text}, {"logprobs", std::move(values)}, {"finish_reason", nullptr}});
+          {{"text", piece.text}, {"logprobs", std::move(values)}, {"finish_reason", nullptr}},
+          piece.lens);
     }
     Json delta = Json::object();
     if (!piece.text.empty() || piece.tools.empty()) delta["content"] = piece.text;
     if (!piece.tools.empty()) delta["tool_calls"] = ToolCallsJson(piece.tools, job_.id, false);
     return SendChat(choice, std::move(delta), logprobs ? ChatLogprobs(piece.tokens) : Json(nullptr),
-                    nullptr);
+                    nullptr, piece.lens);
   }
 
   const AnswerJob& job_;

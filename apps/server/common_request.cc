@@ -128,6 +128,7 @@ void ReadStreaming(Fields& fields, CommonRequest* out) {
   out->stream = fields.Bool("stream").value_or(false);
   out->return_progress = fields.Bool("return_progress").value_or(false);
   out->timings_per_token = fields.Bool("timings_per_token").value_or(false);
+  out->trace = fields.Bool("hga_trace").value_or(false);
   out->reuse_prefix = fields.Bool("cache_prompt").value_or(true);
   if (const Json* options = fields.Object("stream_options")) {
     Fields inner(*options, "stream_options.");

@@ -27,6 +27,7 @@ struct CommonRequest {
   bool return_progress = false;
   bool timings_per_token = false;
   bool reuse_prefix = true;
+  bool trace = false;  // where each token of the answer looked
 };
 
 // Reads them all; errors are in `fields`. `least` is the smallest max_tokens. The caller reads

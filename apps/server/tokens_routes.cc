@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text to tokens and back, in the shapes of llama-server.
+#include <optional>
+
+#include "apps/server/chat_request.h"
 #include "apps/server/routes.h"
 
 namespace hga::server {
 namespace {
 
 struct TokenizeRequest {
-  std::string content;
+  std::string content;  // or
+  std::optional<ChatPrompt> chat;
+  bool count_only = false;
   bool add_special = false;
   bool parse_special = true;
   bool with_pieces = false;
@@ -15,8 +20,12 @@ struct TokenizeRequest {
 TokenizeRequest ReadTokenize(Fields& fields) {
   TokenizeRequest out;
   const auto content = fields.Text("content", kLimits.text_bytes);
-  if (!content) fields.Fail("content", "is missing");
+  const bool chat = fields.Find("messages") != nullptr;
+  if (!content && !chat) fields.Fail("content", "is missing");
+  if (content && chat) fields.Fail("messages", "contradicts content");
   out.content = content.value_or("");
+  if (chat) out.chat = ReadChatPrompt(fields);
+  out.count_only = fields.Bool("count_only").value_or(false);
   out.add_special = fields.Bool("add_special").value_or(false);
   out.parse_special = fields.Bool("parse_special").value_or(true);
   out.with_pieces = fields.Bool("with_pieces").value_or(false);
@@ -48,6 +57,12 @@ Json PieceJson(const Tokenizer& tokenizer, int32_t id) {
   return list;
 }
 
+Result<std::vector<int32_t>> EncodeMessages(const ServedModel& model, const ChatPrompt& prompt) {
+  if (model.chat_template == nullptr) return InvalidArgument(model.no_template);
+  HGA_ASSIGN_OR_RETURN(const ChatText text, model.chat_template->Render(prompt.input));
+  return EncodeChat(*model.tokenizer, text);
+}
+
 }  // namespace
 
 void ReadTokenizeFields(Fields& fields, const ServedModel&) { ReadTokenize(fields); }
@@ -61,9 +76,11 @@ void PostTokenize(Service* service, RouteCall call) {
   Fields fields(body);
   const TokenizeRequest request = ReadTokenize(fields);
   if (!CheckFields(service, call, fields)) return;
-  const auto ids =
-      EncodePrompt(*service->model, request.content, request.parse_special, request.add_special);
+  const auto ids = request.chat ? EncodeMessages(*service->model, *request.chat)
+                                : EncodePrompt(*service->model, request.content,
+                                               request.parse_special, request.add_special);
   if (!ids.ok()) return Fail(call, FromStatus(ids.status()));
+  if (request.count_only) return RespondJson(call, {{"count", ids->size()}});
   if (!request.with_pieces) return RespondJson(call, {{"tokens", *ids}});
   Json tokens = Json::array();
   for (const int32_t id : *ids) {
