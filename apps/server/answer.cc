@@ -64,11 +64,9 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     }
     last_token_seconds_ = now;
     ChoicePiece piece = text_->Push(token);
-    if (job_.common.trace) {
-      piece.trace = &token;
-      piece.context = static_cast<int64_t>(job_.prompt_of(choice_).size()) + tokens_;
+    if (job_.common.trace && job_.common.stream) {
+      piece.lens = LensJson(token, context_++);
     }
-    ++tokens_;
     if (!output_->Piece(choice_, std::move(piece))) left_ = true;
     return !left_ && !text_->stopped();
   }
@@ -107,7 +105,6 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       text_ = std::make_unique<ChoiceText>(tokenizer(), job_.common.stops,
                                            job_.common.top_logprobs >= 0, job_.find_tool_calls);
       begun_ = false;
-      tokens_ = 0;
       request = MakeRequest();
     }
     const auto submitted = service_.scheduler->Submit(std::move(request));
@@ -137,8 +134,9 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     request.sampling.seed += static_cast<uint64_t>(choice_ % common.n);
     request.stop_ids = common.stop_ids;
     request.top_logprobs = common.top_logprobs;
+    request.trace_plans = common.trace && common.stream;
+    context_ = static_cast<int64_t>(request.prompt.size());
     request.prompt_logprobs = job_.prompt_logprobs;
-    request.trace_plans = common.trace;
     request.reuse_prefix = common.reuse_prefix;
     request.owner = job_.owner;
     if (job_.grammar != nullptr) request.constraint = job_.grammar->Start();
@@ -155,7 +153,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
   void EndChoice(const GenerationEnd& end) {
     if (!output_->Piece(choice_, text_->Finish())) left_ = true;
     std::string reason = end.finish == GenerationFinish::kLength ? "length" : "stop";
-    if (text_->called_tools()) reason = "tool_calls";
+    if (text_->called_tools() && reason == "stop") reason = "tool_calls";
     if (!output_->EndChoice(choice_, reason)) left_ = true;
     Count(left_ ? "abort" : reason, end);
     if (left_) return Note(", left");
@@ -200,9 +198,9 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
   const std::unique_ptr<AnswerOutput> output_;
   std::unique_ptr<ChoiceText> text_;
   int choice_ = 0;
-  int ended_ = 0;       // choices
-  int64_t tokens_ = 0;  // of this choice's answer
+  int ended_ = 0;  // choices
   bool begun_ = false;
+  int64_t context_ = 0;  // tokens before the next one
   AnswerUsage usage_;
   double first_token_seconds_ = 0, last_token_seconds_ = 0;
 };

@@ -22,6 +22,10 @@ std::string Text(const std::string& bytes) {
   return text + stream.Finish();
 }
 
+int64_t Characters(const std::string& text) {
+  return std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; });
+}
+
 // JSON has no minus infinity.
 double Finite(float logprob) { return std::max(static_cast<double>(logprob), -9999.0); }
 
@@ -49,6 +53,20 @@ Json TimingsJson(const AnswerUsage& usage) {
           {"queue_ms", usage.queue_seconds * 1e3}};
 }
 
+Json LensJson(const GeneratedToken& token, int64_t context) {
+  Json layers = Json::array();
+  for (const GeneratedToken::LayerPlan& plan : token.plans) {
+    Json groups = Json::array();
+    for (const auto& group : plan.groups) groups.push_back({group.first, group.tokens});
+    layers.push_back({{"layer", plan.layer}, {"groups", std::move(groups)}});
+  }
+  return {{"context", context},
+          {"visible_share", token.visible_share},
+          {"cells_wanted", token.cells_wanted},
+          {"cells_in_memory", token.cells_in_memory},
+          {"layers", std::move(layers)}};
+}
+
 Json ChatLogprobs(const std::vector<TokenText>& tokens) {
   Json content = Json::array();
   for (const TokenText& token : tokens) {
@@ -71,7 +89,7 @@ Json CompletionLogprobs(const std::vector<TokenText>& tokens, int64_t* offset) {
   for (const TokenText& token : tokens) {
     names.push_back(Text(token.bytes));
     offsets.push_back(*offset);
-    *offset += static_cast<int64_t>(token.bytes.size());
+    *offset += Characters(names.back().get_ref<const std::string&>());
     if (!token.has_logprob) {
       values.push_back(nullptr);
       tops.push_back(nullptr);
@@ -105,22 +123,6 @@ Json ToolCallsJson(const std::vector<ToolDelta>& deltas, const std::string& answ
     calls.push_back(std::move(call));
   }
   return calls;
-}
-
-Json TraceJson(const GeneratedToken& token, int64_t context) {
-  Json layers = Json::array();
-  for (const GeneratedToken::LayerPlan& plan : token.plans) {
-    Json groups = Json::array();
-    for (const Sequence::OpenedGroup& group : plan.groups) {
-      groups.push_back({group.first, group.tokens});
-    }
-    layers.push_back({{"layer", plan.layer}, {"groups", std::move(groups)}});
-  }
-  return {{"context", context},
-          {"visible_share", token.visible_share},
-          {"cells_wanted", token.cells_wanted},
-          {"cells_in_memory", token.cells_in_memory},
-          {"layers", std::move(layers)}};
 }
 
 }  // namespace hga::server

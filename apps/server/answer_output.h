@@ -39,11 +39,11 @@ std::unique_ptr<AnswerOutput> MakeStreamOutput(const AnswerJob& job,
 // Parts of both.
 Json UsageJson(const AnswerUsage& usage);
 Json TimingsJson(const AnswerUsage& usage);
+// Where a token with `context` tokens before it looked.
+Json LensJson(const GeneratedToken& token, int64_t context);
 Json ChatLogprobs(const std::vector<TokenText>& tokens);
-// `offset`: bytes of text in front, which then grows by these tokens.
+// `offset`: characters of text in front, which then grows by these tokens.
 Json CompletionLogprobs(const std::vector<TokenText>& tokens, int64_t* offset);
-// Opened groups as [first token, tokens] of each routed layer.
-Json TraceJson(const GeneratedToken& token, int64_t context);
 Json ToolCallsJson(const std::vector<ToolDelta>& deltas, const std::string& answer_id, bool whole);
 
 }  // namespace hga::server

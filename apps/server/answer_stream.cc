@@ -87,28 +87,27 @@ class StreamOutput : public AnswerOutput {
     return chunk;
   }
 
-  bool Send(int choice, Json body, Json trace = nullptr) {
+  bool Send(int choice, Json body, const Json& lens = nullptr) {
     Json with_index = {{"index", choice}};
     with_index.update(body);
     Json choices = Json::array();
     choices.push_back(std::move(with_index));
     Json chunk = Chunk(std::move(choices));
-    if (!trace.is_null()) chunk["hga"] = std::move(trace);
+    if (!lens.is_null()) chunk["hga"] = lens;
     return writer_->Send(Event(chunk));
   }
 
-  bool SendChat(int choice, Json delta, Json logprobs, Json finish_reason, Json trace = nullptr) {
+  bool SendChat(int choice, Json delta, Json logprobs, Json finish_reason,
+                const Json& lens = nullptr) {
     return Send(choice,
                 {{"delta", std::move(delta)},
                  {"logprobs", std::move(logprobs)},
                  {"finish_reason", std::move(finish_reason)}},
-                std::move(trace));
+                lens);
   }
 
   bool SendPiece(int choice, const ChoicePiece& piece) {
     const bool logprobs = job_.common.top_logprobs >= 0;
-    Json trace = nullptr;
-    if (piece.trace != nullptr) trace = TraceJson(*piece.trace, piece.context);
     if (!job_.chat) {
       Json values = nullptr;
       if (logprobs) {
@@ -117,13 +116,13 @@ class StreamOutput : public AnswerOutput {
       return Send(
           choice,
           {{"text", piece.text}, {"logprobs", std::move(values)}, {"finish_reason", nullptr}},
-          std::move(trace));
+          piece.lens);
     }
     Json delta = Json::object();
     if (!piece.text.empty() || piece.tools.empty()) delta["content"] = piece.text;
     if (!piece.tools.empty()) delta["tool_calls"] = ToolCallsJson(piece.tools, job_.id, false);
     return SendChat(choice, std::move(delta), logprobs ? ChatLogprobs(piece.tokens) : Json(nullptr),
-                    nullptr, std::move(trace));
+                    nullptr, piece.lens);
   }
 
   const AnswerJob& job_;

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include "apps/server/answer.h"
-#include "apps/server/chat_encode.h"
 #include "apps/server/chat_request.h"
 #include "apps/server/routes.h"
 #include "apps/server/submit.h"
@@ -26,6 +25,22 @@ Result<std::shared_ptr<const Grammar>> MakeGrammar(const ServedModel& model,
                             request.prompt.parallel_tool_calls);
 }
 
+// Nothing once an error was sent.
+std::optional<ChatText> Render(const ServedModel& model, const RouteCall& call,
+                               const ChatInput& input) {
+  if (model.chat_template == nullptr) {
+    Fail(call, {400, "this model has no chat template: " + model.no_template, "", "no_template"});
+    return std::nullopt;
+  }
+  auto text = model.chat_template->Render(input);
+  if (!text.ok()) {
+    // A template's limits are no matter of load.
+    Fail(call, {400, text.status().message(), "messages"});
+    return std::nullopt;
+  }
+  return std::move(*text);
+}
+
 }  // namespace
 
 void PostChat(Service* service, RouteCall call) {
@@ -36,8 +51,10 @@ void PostChat(Service* service, RouteCall call) {
   Fields fields(body);
   ChatRequest request = ReadChatRequest(fields, model);
   if (!CheckFields(service, call, fields)) return;
-  auto ids = EncodeMessages(model, call, request.prompt.input);
-  if (!ids) return;
+  const auto text = Render(model, call, request.prompt.input);
+  if (!text || !CheckBytes(model, call, text->text.size())) return;
+  auto ids = EncodeChat(*model.tokenizer, *text);
+  if (!ids.ok()) return Fail(call, FromStatus(ids.status()));
   auto grammar = MakeGrammar(model, request);
   if (!grammar.ok()) {
     ApiError error = FromStatus(grammar.status());
@@ -61,7 +78,7 @@ void PostApplyTemplate(Service* service, RouteCall call) {
   const ChatPrompt prompt = ReadChatPrompt(fields);
   fields.Ignore({"model"});
   if (!CheckFields(service, call, fields)) return;
-  const auto text = RenderMessages(*service->model, call, prompt.input);
+  const auto text = Render(*service->model, call, prompt.input);
   if (text) RespondJson(call, {{"prompt", text->text}});
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "apps/common/stop_filter.h"
+#include "apps/server/json.h"
 #include "hga/scheduler.h"
 #include "hga/tokenizer.h"
 #include "hga/tool_calls.h"
@@ -41,10 +42,9 @@ struct ChoicePiece {
   std::string text;
   std::vector<TokenText> tokens;  // only with logprobs
   std::vector<ToolDelta> tools;
-  // With hga_trace: the token that brought it, valid during the call, and the tokens before that.
-  const GeneratedToken* trace = nullptr;
-  int64_t context = 0;
-  bool empty() const { return text.empty() && tokens.empty() && tools.empty(); }
+  Json lens = nullptr;  // where the token looked, if it was asked for
+
+  bool empty() const { return text.empty() && tokens.empty() && tools.empty() && lens.is_null(); }
 };
 
 TokenText Describe(const Tokenizer& tokenizer, const GeneratedToken& token);

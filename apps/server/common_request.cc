@@ -129,7 +129,6 @@ void ReadStreaming(Fields& fields, CommonRequest* out) {
   out->return_progress = fields.Bool("return_progress").value_or(false);
   out->timings_per_token = fields.Bool("timings_per_token").value_or(false);
   out->trace = fields.Bool("hga_trace").value_or(false);
-  if (out->trace && !out->stream) fields.Fail("hga_trace", "needs stream");
   out->reuse_prefix = fields.Bool("cache_prompt").value_or(true);
   if (const Json* options = fields.Object("stream_options")) {
     Fields inner(*options, "stream_options.");

@@ -26,8 +26,8 @@ struct CommonRequest {
   bool include_usage = false;
   bool return_progress = false;
   bool timings_per_token = false;
-  bool trace = false;  // where each token looked
   bool reuse_prefix = true;
+  bool trace = false;  // where each token of the answer looked
 };
 
 // Reads them all; errors are in `fields`. `least` is the smallest max_tokens. The caller reads

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text to tokens and back, in the shapes of llama-server.
 #include <optional>
-#include <utility>
 
-#include "apps/server/chat_encode.h"
 #include "apps/server/chat_request.h"
 #include "apps/server/routes.h"
 
@@ -11,27 +9,26 @@ namespace hga::server {
 namespace {
 
 struct TokenizeRequest {
-  std::optional<ChatPrompt> chat;  // else `content`
-  std::string content;
+  std::string content;  // or
+  std::optional<ChatPrompt> chat;
+  bool count_only = false;
   bool add_special = false;
   bool parse_special = true;
   bool with_pieces = false;
-  bool count_only = false;
 };
 
 TokenizeRequest ReadTokenize(Fields& fields) {
   TokenizeRequest out;
-  // As a text (llama-server), or as a conversation (vLLM).
-  if (fields.Find("messages") != nullptr) out.chat = ReadChatPrompt(fields);
   const auto content = fields.Text("content", kLimits.text_bytes);
-  if (content.has_value() == out.chat.has_value()) {
-    fields.Fail("content", "either this or messages must be there");
-  }
+  const bool chat = fields.Find("messages") != nullptr;
+  if (!content && !chat) fields.Fail("content", "is missing");
+  if (content && chat) fields.Fail("messages", "contradicts content");
   out.content = content.value_or("");
+  if (chat) out.chat = ReadChatPrompt(fields);
+  out.count_only = fields.Bool("count_only").value_or(false);
   out.add_special = fields.Bool("add_special").value_or(false);
   out.parse_special = fields.Bool("parse_special").value_or(true);
   out.with_pieces = fields.Bool("with_pieces").value_or(false);
-  out.count_only = fields.Bool("count_only").value_or(false);
   fields.Ignore({"model"});
   return out;
 }
@@ -60,6 +57,12 @@ Json PieceJson(const Tokenizer& tokenizer, int32_t id) {
   return list;
 }
 
+Result<std::vector<int32_t>> EncodeMessages(const ServedModel& model, const ChatPrompt& prompt) {
+  if (model.chat_template == nullptr) return InvalidArgument(model.no_template);
+  HGA_ASSIGN_OR_RETURN(const ChatText text, model.chat_template->Render(prompt.input));
+  return EncodeChat(*model.tokenizer, text);
+}
+
 }  // namespace
 
 void ReadTokenizeFields(Fields& fields, const ServedModel&) { ReadTokenize(fields); }
@@ -73,28 +76,17 @@ void PostTokenize(Service* service, RouteCall call) {
   Fields fields(body);
   const TokenizeRequest request = ReadTokenize(fields);
   if (!CheckFields(service, call, fields)) return;
-  const ServedModel& model = *service->model;
-  std::vector<int32_t> ids;
-  if (request.chat) {
-    auto encoded = EncodeMessages(model, call, request.chat->input);
-    if (!encoded) return;
-    ids = std::move(*encoded);
-  } else {
-    auto encoded = EncodePrompt(model, request.content, request.parse_special, request.add_special);
-    if (!encoded.ok()) return Fail(call, FromStatus(encoded.status()));
-    ids = std::move(*encoded);
+  const auto ids = request.chat ? EncodeMessages(*service->model, *request.chat)
+                                : EncodePrompt(*service->model, request.content,
+                                               request.parse_special, request.add_special);
+  if (!ids.ok()) return Fail(call, FromStatus(ids.status()));
+  if (request.count_only) return RespondJson(call, {{"count", ids->size()}});
+  if (!request.with_pieces) return RespondJson(call, {{"tokens", *ids}});
+  Json tokens = Json::array();
+  for (const int32_t id : *ids) {
+    tokens.push_back({{"id", id}, {"piece", PieceJson(*service->model->tokenizer, id)}});
   }
-  Json answer = {{"count", ids.size()}, {"max_model_len", model.context}};
-  if (request.count_only) return RespondJson(call, answer);
-  answer["tokens"] = ids;
-  if (request.with_pieces) {
-    Json tokens = Json::array();
-    for (const int32_t id : ids) {
-      tokens.push_back({{"id", id}, {"piece", PieceJson(*model.tokenizer, id)}});
-    }
-    answer["tokens"] = std::move(tokens);
-  }
-  RespondJson(call, answer);
+  RespondJson(call, {{"tokens", std::move(tokens)}});
 }
 
 void PostDetokenize(Service* service, RouteCall call) {
