@@ -12,7 +12,6 @@ namespace hga {
 namespace {
 
 constexpr int kMostDraftEdges = 4 * kMostStates;
-constexpr size_t kMostSubsetWork = 16'000'000;  // draft states in all subsets, and edges seen
 
 Status TooManyStates() {
   return InvalidArgument(
@@ -24,13 +23,18 @@ using Subset = std::vector<int>;  // ascending
 // Makes one rule deterministic.
 class Determiniser {
  public:
-  Determiniser(const RuleDraft& draft, int rule, std::vector<Machine::State>* states)
-      : draft_(draft), rule_(rule), states_(*states), seen_(static_cast<size_t>(draft.size()), 0) {}
+  // `work`: states in subsets and edges seen are subtracted.
+  Determiniser(const RuleDraft& draft, int rule, std::vector<Machine::State>* states, int64_t* work)
+      : draft_(draft),
+        rule_(rule),
+        states_(*states),
+        work_(*work),
+        seen_(static_cast<size_t>(draft.size()), 0) {}
 
   Status Run() {
     Number({RuleDraft::kStart});
     for (size_t done = 0; done < order_.size(); ++done) {
-      if (states_.size() > kMostStates || work_ > kMostSubsetWork) return TooManyStates();
+      if (states_.size() > kMostStates || work_ < 0) return TooManyStates();
       // A copy: numbering new subsets moves the others.
       const Subset subset = *order_[done];
       Machine::State state;
@@ -46,7 +50,7 @@ class Determiniser {
  private:
   int32_t Number(Subset subset) {
     Close(&subset);
-    work_ += subset.size();
+    work_ -= static_cast<int64_t>(subset.size());
     const auto [it, is_new] =
         ids_.emplace(std::move(subset), static_cast<int32_t>(first_ + ids_.size()));
     if (is_new) {
@@ -94,7 +98,7 @@ class Determiniser {
       for (const RuleDraft::Edge& edge : edges) {
         if (edge.low <= low && low <= edge.high) targets.push_back(edge.target);
       }
-      work_ += edges.size();
+      work_ -= static_cast<int64_t>(edges.size());
       if (!targets.empty()) AddRange(low, next - 1, Number(std::move(targets)), state);
       low = next;
     }
@@ -124,12 +128,12 @@ class Determiniser {
   const RuleDraft& draft_;
   const int rule_;
   std::vector<Machine::State>& states_;
+  int64_t& work_;
   const size_t first_ = states_.size();
   std::map<Subset, int32_t> ids_;
   std::vector<const Subset*> order_;  // keys of ids_ by number
   std::vector<int> seen_;             // by draft state: the last round that met it
   int round_ = 0;
-  size_t work_ = 0;
 };
 
 }  // namespace
@@ -176,7 +180,7 @@ int Machine::NewRule(bool is_key) {
 Status Machine::SetRule(int rule, const RuleDraft& draft) {
   if (!draft.fits()) return TooManyStates();
   rules_[static_cast<size_t>(rule)].start = static_cast<int32_t>(states_.size());
-  return Determiniser(draft, rule, &states_).Run();
+  return Determiniser(draft, rule, &states_, &work_).Run();
 }
 
 void Machine::Finish() {

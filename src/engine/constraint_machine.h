@@ -103,6 +103,7 @@ class Machine {
 
   std::vector<State> states_;
   std::vector<Rule> rules_;
+  int64_t work_ = 64'000'000;  // steps left for making rules deterministic
 };
 
 }  // namespace hga
