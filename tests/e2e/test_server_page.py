@@ -130,14 +130,21 @@ class ServerPageTest(unittest.TestCase):
                       re.match(r"([\d,.]+) tokens read, ([\d,.]+) of them", foot).groups())
         self.assertGreater(kept, 0.95 * read, foot)
 
-    def test_an_answer_is_stopped(self):
+    def test_reading_is_stopped(self):
         page = self.page
-        self.ask("Tell me everything.", 8000)
-        page.wait_for_selector(".message.assistant .token")
+        long = pathlib.Path(self.folder.name, "other.txt")
+        long.write_text(pathlib.Path(cli_support.ROOT, "examples/text/middlemarch.txt")
+                        .read_text()[20000:60000])
+        page.set_input_files("#file", str(long))
+        self.wait_text("#files", "tokens")
+        self.ask("What happens?", 100)
+        page.wait_for_selector("#progress-bar", state="visible")
         page.click("#stop")
         self.wait_for_answer()
         self.assertIn("stopped", page.text_content(".message.assistant .foot"))
         self.assertTrue(page.is_visible("#send"))
+        # The server is free again well before the document could have been read.
+        self.server.wait_for(lambda: self.server.metric("hga_num_requests_running") == 0, 5)
 
     def test_text_of_a_model_or_a_file_is_never_markup(self):
         page = self.page
