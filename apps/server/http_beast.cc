@@ -11,6 +11,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -49,6 +50,8 @@ Clock::time_point After(double seconds) {
 // What connections share. Only the network's thread touches it, but for `workers`.
 struct Network {
   net::io_context io{1};
+  // Keeps `io` at work when nothing is open.
+  net::executor_work_guard<net::io_context::executor_type> guard{io.get_executor()};
   net::thread_pool workers;
   Limits limits;
   HttpHandler* handler;

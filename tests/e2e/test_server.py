@@ -352,6 +352,7 @@ class LeavingAndWaiting(ServerTest):
 
     def test_a_client_that_does_not_read_is_dropped(self):
         connection = socket.socket()
+        self.addCleanup(connection.close)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((self.server.host, self.server.port))
         body = json.dumps({**self.LONG, "stream": True, "logprobs": True, "top_logprobs": 20}).encode()
@@ -359,9 +360,8 @@ class LeavingAndWaiting(ServerTest):
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
         self.server.wait_for(lambda: self.running() == 1)
         self.server.wait_for(self.idle, seconds=30)
-        self.assertIn(b", left", self.server.text())
+        self.server.wait_for(lambda: b" 499 " in self.server.text())
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
-        connection.close()
 
 
 class Keys(unittest.TestCase):
@@ -479,7 +479,7 @@ class Ending(unittest.TestCase):
             code, seconds = server.end(number)
             held.close()
             self.assertEqual(code, 0)
-            self.assertLess(seconds, 3)
+            self.assertLess(seconds, 1.5)
 
     def test_what_runs_may_finish_and_what_comes_is_refused(self):
         server, seen, thread = self.busy()
