@@ -59,6 +59,7 @@ void PostChat(Service* service, RouteCall call) {
   if (!grammar.ok()) {
     ApiError error = FromStatus(grammar.status());
     error.param = request.format == AnswerFormat::kText ? "tools" : "response_format";
+    error.message = error.param + ": " + error.message;
     return Fail(call, error);
   }
   AnswerJob job;

@@ -11,6 +11,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -49,6 +50,8 @@ Clock::time_point After(double seconds) {
 // What connections share. Only the network's thread touches it, but for `workers`.
 struct Network {
   net::io_context io{1};
+  // Keeps `io` at work when nothing is open.
+  net::executor_work_guard<net::io_context::executor_type> guard{io.get_executor()};
   net::thread_pool workers;
   Limits limits;
   HttpHandler* handler;
@@ -139,7 +142,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // What the client still sends is read for a while: closing at once would make its system throw
   // our answer away.
   net::awaitable<void> Linger() {
-    constexpr int64_t kMost = 4 << 20;
+    constexpr int64_t kMost = 64 << 20;
     boost::system::error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     Deadline(After(2));
@@ -218,7 +221,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     parser.header_limit(static_cast<uint32_t>(network_.limits.head_bytes));
     parser.body_limit(static_cast<uint64_t>(network_.limits.body_bytes));
     boost::system::error_code error;
-    parser.put(net::buffer(buffer_.data(), head_length), error);
+    const size_t skip = buffer_.starts_with("\r\n") ? 2 : 0;
+    parser.put(net::buffer(buffer_.data() + skip, head_length - skip), error);
     buffer_.erase(0, head_length);
     const auto last = After(network_.limits.body_seconds);
     if (head->expect_continue && buffer_.empty() && !parser.is_done()) {

@@ -33,10 +33,6 @@ std::vector<int32_t> TurnEnd(const Tokenizer& tokenizer, const ChatTemplate& cha
 
 }  // namespace
 
-bool ServedModel::HasName(const std::string& name) const {
-  return any_name || std::ranges::find(names, name) != names.end();
-}
-
 Result<std::unique_ptr<ServedModel>> LoadServedModel(const std::string& directory,
                                                      const std::string& given_name,
                                                      std::vector<std::string> names) {

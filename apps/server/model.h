@@ -3,6 +3,7 @@
 #ifndef HGA_APPS_SERVER_MODEL_H_
 #define HGA_APPS_SERVER_MODEL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,8 +33,9 @@ struct ServedModel {
   int64_t longest_token = 1;       // bytes
   std::vector<int32_t> turn_end;   // tokens with which the template ends a message
 
-  // Which of `names` the request means: the first for "". 404 for none of them.
-  bool HasName(const std::string& name) const;
+  bool HasName(const std::string& name) const {
+    return any_name || std::ranges::find(names, name) != names.end();
+  }
 };
 
 // Everything but the weights. `names` may be empty: then the directory's own.

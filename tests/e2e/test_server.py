@@ -11,7 +11,7 @@ import time
 import unittest
 
 from cli_support import MODEL, hga, ids_of
-from server_support import Server, read_until_quiet, status_of
+from server_support import Server
 
 try:
     import openai
@@ -288,6 +288,7 @@ class OtherRoutes(ServerTest):
     def test_a_request_has_one_line_in_the_log_and_no_text(self):
         self.server.post("/v1/completions", {"prompt": "secretword", "max_tokens": 2},
                          headers={"Authorization": "Bearer hiddenkey"})
+        self.server.wait_for(lambda: b"2 answer tokens" in self.server.text())
         log = self.server.text()
         self.assertRegex(log, rb"127.0.0.1 POST /v1/completions 200 \d+ ms, \d+ prompt tokens "
                               rb"\(\d+ cached\), 2 answer tokens")
@@ -351,6 +352,7 @@ class LeavingAndWaiting(ServerTest):
 
     def test_a_client_that_does_not_read_is_dropped(self):
         connection = socket.socket()
+        self.addCleanup(connection.close)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((self.server.host, self.server.port))
         body = json.dumps({**self.LONG, "stream": True, "logprobs": True, "top_logprobs": 20}).encode()
@@ -358,10 +360,8 @@ class LeavingAndWaiting(ServerTest):
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
         self.server.wait_for(lambda: self.running() == 1)
         self.server.wait_for(self.idle, seconds=30)
-        self.assertGreaterEqual(self.server.metric("hga_requests_cancelled_total") +
-                                self.server.metric("hga_request_success_total"), 0)
+        self.server.wait_for(lambda: b" 499 " in self.server.text())
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
-        connection.close()
 
 
 class Keys(unittest.TestCase):
@@ -454,8 +454,11 @@ class Ending(unittest.TestCase):
         connection.request("POST", CHAT, json.dumps(
             {"messages": USER, "max_tokens": 3000, "ignore_eos": True, "stream": True}))
         answer = connection.getresponse()
-        while data := answer.read1(65536):
-            seen.append(data)
+        try:
+            while data := answer.read1(65536):
+                seen.append(data)
+        except http.client.HTTPException:
+            pass  # the process has ended
         connection.close()
 
     def busy(self, *flags):
@@ -476,7 +479,7 @@ class Ending(unittest.TestCase):
             code, seconds = server.end(number)
             held.close()
             self.assertEqual(code, 0)
-            self.assertLess(seconds, 3)
+            self.assertLess(seconds, 1.5)
 
     def test_what_runs_may_finish_and_what_comes_is_refused(self):
         server, seen, thread = self.busy()

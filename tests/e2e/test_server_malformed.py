@@ -3,6 +3,7 @@
 closes), and goes on as before."""
 import gzip
 import json
+import socket
 import unittest
 
 from server_support import Server, status_of
@@ -329,7 +330,7 @@ class Malformed(unittest.TestCase):
 
     def test_deep_schemas_and_values(self):
         schema = {}
-        for _ in range(60):
+        for _ in range(100):
             schema = {"items": schema}
         status, _, content = self.server.request("POST", CHAT, {
             "messages": USER, "max_tokens": 1,
@@ -349,7 +350,7 @@ class Malformed(unittest.TestCase):
                     self.assertIn("4096", content["error"]["message"])
 
     def test_texts_that_cannot_fit_are_refused_before_they_become_tokens(self):
-        for text in ("a" * 20_000_000, " " * 20_000_000, "e\u0301" * 5_000_000):
+        for text in ("a" * 20_000_000, " " * 20_000_000, "e\u0301" * 2_000_000):
             status, _, content = self.server.request("POST", "/v1/completions", {"prompt": text})
             self.assertEqual(status, 400)
             self.assertEqual(content["error"]["code"], "context_length_exceeded")
@@ -412,8 +413,12 @@ class GoodHttp(unittest.TestCase):
     def test_pipelined_requests_are_answered_in_order(self):
         one = b"GET /health HTTP/1.1\r\n" + HOST + b"\r\n"
         two = b"GET /nothing HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
-        answer = self.server.raw(one + two, timeout=2)
-        self.assertTrue(answer.startswith(b"HTTP/1.1 200"))
+        with socket.create_connection((self.server.host, self.server.port), timeout=10) as client:
+            client.sendall(one + two)
+            answer = b""
+            while data := client.recv(65536):
+                answer += data
+        self.assertRegex(answer, rb"(?s)^HTTP/1.1 200.*HTTP/1.1 404")
 
     def test_allow_names_the_methods(self):
         _, headers, _ = self.server.request("PUT", "/v1/models")
