@@ -163,7 +163,8 @@ def record():
         records.append({"template": template, "conversation": conversation, "tools": with_tools,
                         "options": options, "add_generation_prompt": start, "text": text})
     return {"generator": "tools/golden_templates.py", "jinja2": jinja2.__version__,
-            "tokens": TOKENS, "conversations": CONVERSATIONS, "tools": TOOLS, "options": OPTIONS,
+            "tokens": TOKENS, "conversations": CONVERSATIONS, "tools_json": json.dumps(TOOLS),
+            "options": OPTIONS,
             "records": records}
 
 
