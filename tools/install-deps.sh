@@ -13,7 +13,7 @@ build_packages=(
 # On top of those: unit tests, Python tests, static checks, sanitizers, fuzzing and benchmarks.
 test_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
-  python3-venv clang clang-tidy clang-format libclang-rt-dev groff-base
+  python3-venv clang clang-tidy clang-format libclang-rt-dev groff-base chromium
 )
 
 usage() {

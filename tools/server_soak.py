@@ -11,6 +11,7 @@ connection after a few tokens. Afterwards no request may run or wait. At last th
 four times what may wait, and the time of each refusal is taken. Exits 1 if anything is wrong.
 """
 import argparse
+import atexit
 import collections
 import http.client
 import json
@@ -26,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROMPTS = 48
 ANSWER_TOKENS = 40
+NOVEL = (ROOT / "examples/text/middlemarch.txt").read_text(encoding="utf-8")
 
 
 class Server:
@@ -80,11 +82,10 @@ class Server:
 
 
 def body_of(number, stream):
-    return json.dumps({
+    options = {"stream_options": {"include_usage": True}} if stream else {}
+    return json.dumps(options | {
         "model": "hga-mini", "stream": stream, "temperature": 0, "max_tokens": ANSWER_TOKENS,
-        "stream_options": {"include_usage": True},
-        "prompt": f"Letter {number * 7919 + 13}. My dear friend, the {number}th of the month came "
-                  f"with rain, and {number % 7 + 2} carriages stood before the house when"})
+        "prompt": f"Letter {number * 7919 + 13}. {NOVEL[number * 4000:number * 4000 + 300]}"})
 
 
 class Wrong(Exception):
@@ -150,7 +151,12 @@ class Soak:
         self.counts = collections.Counter()
         self.wrong = []
         self.lock = threading.Lock()
-        self.expected = [ask(server.port, i, i % 2 == 0)[1] for i in range(PROMPTS)]
+        self.expected = []
+        for i in range(PROMPTS):
+            status, text, _ = ask(server.port, i, i % 2 == 0)
+            if status != 200:
+                raise SystemExit(f"alone, prompt {i} got status {status}: {text}")
+            self.expected.append(text)
         if len(set(self.expected)) < PROMPTS / 2:
             raise SystemExit("the answers do not tell the prompts apart")
 
@@ -239,6 +245,7 @@ def main():
     arguments = parser.parse_args()
     server = Server(arguments.hga, arguments.model, "--slots", str(arguments.slots),
                     "--max-waiting", str(arguments.waiting), "--ctx", "2048")
+    atexit.register(server.process.kill)
     soak = Soak(server, arguments)
     before = server.memory()
     soak.run()
