@@ -72,14 +72,21 @@ void Append(std::span<const int32_t> tokens, std::vector<int32_t>* out) {
 
 std::vector<Fact> DrawFacts(std::span<const double> depths, std::mt19937_64* random) {
   std::vector<Fact> facts;
-  std::set<std::string> keys;
+  std::set<std::string> keys, words;
   for (const double depth : depths) {
+    // Names share no word while there are enough, so that none is taken for another.
+    const bool distinct = facts.size() < std::min(kAdjectives.size(), kNouns.size());
     Fact fact;
     fact.depth = depth;
+    std::string adjective, noun;
     do {
-      fact.key = fmt::format("{} {}", kAdjectives[Draw(random, kAdjectives.size())],
-                             kNouns[Draw(random, kNouns.size())]);
-    } while (!keys.insert(fact.key).second);
+      adjective = kAdjectives[Draw(random, kAdjectives.size())];
+      noun = kNouns[Draw(random, kNouns.size())];
+      fact.key = fmt::format("{} {}", adjective, noun);
+    } while (keys.contains(fact.key) ||
+             (distinct && (words.contains(adjective) || words.contains(noun))));
+    keys.insert(fact.key);
+    words.insert({adjective, noun});
     fact.number = fmt::format("{}", 1000000 + Draw(random, 9000000));
     facts.push_back(std::move(fact));
   }

@@ -53,12 +53,19 @@ Json TimingsJson(const AnswerUsage& usage) {
           {"queue_ms", usage.queue_seconds * 1e3}};
 }
 
+// A group is its first token over its length; all but the first are distances from the one before,
+// which keeps an event of a deep context in a few kilobytes.
 Json LensJson(const GeneratedToken& token, int64_t context) {
   Json layers = Json::array();
   for (const GeneratedToken::LayerPlan& plan : token.plans) {
+    const int64_t size = plan.groups.empty() ? 1 : plan.groups.front().tokens;
     Json groups = Json::array();
-    for (const auto& group : plan.groups) groups.push_back({group.first, group.tokens});
-    layers.push_back({{"layer", plan.layer}, {"groups", std::move(groups)}});
+    int64_t before = 0;
+    for (const Sequence::OpenedGroup& group : plan.groups) {
+      groups.push_back(group.first / size - before);
+      before = group.first / size;
+    }
+    layers.push_back({{"layer", plan.layer}, {"tokens", size}, {"groups", std::move(groups)}});
   }
   return {{"context", context},
           {"visible_share", token.visible_share},

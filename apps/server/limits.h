@@ -16,7 +16,7 @@ struct Limits {
   int64_t body_bytes = 32 << 20;
   int64_t bodies_bytes = 256 << 20;  // of all requests at a time
   int64_t pipelined_bytes = 64 << 10;
-  int64_t send_queue_bytes = 1 << 20;  // of an answer that is not read; more ends the request
+  int64_t send_queue_bytes = 4 << 20;  // of an answer that is not read; more ends the request
   int connections = 2048;
   int keep_alive_seconds = 75;
   int head_seconds = 10;

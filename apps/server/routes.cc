@@ -24,6 +24,9 @@ void CompletionFields(Fields& fields, const ServedModel& model) {
 
 constexpr Route kRoutes[] = {
     // method, path, key, model
+    {"GET", "/", false, false, GetPage, nullptr},
+    {"GET", "/page.css", false, false, GetPage, nullptr},
+    {"GET", "/page.js", false, false, GetPage, nullptr},
     {"GET", "/health", false, false, GetHealth, nullptr},
     {"GET", "/version", false, false, GetVersion, nullptr},
     {"GET", "/metrics", true, false, GetMetrics, nullptr},

@@ -65,6 +65,7 @@ void GetHealth(Service* service, RouteCall call);  // health_routes.cc
 void GetVersion(Service* service, RouteCall call);
 void GetMetrics(Service* service, RouteCall call);
 void GetProps(Service* service, RouteCall call);
+void GetPage(Service* service, RouteCall call);    // page_routes.cc
 void GetModels(Service* service, RouteCall call);  // models_routes.cc
 void GetModel(Service* service, RouteCall call);
 void PostChat(Service* service, RouteCall call);  // chat_routes.cc

@@ -268,7 +268,7 @@ std::vector<SchemaCompiler::Property> SchemaCompiler::PropertiesOf(const Conjunc
   return properties;
 }
 
-// Behind the opening quote: any other name, and the closing quote.
+// Any other name, with its quotes.
 int SchemaCompiler::KeyRule(const std::vector<Property>& known) {
   std::vector<std::string> names;
   for (const Property& property : known) names.push_back(property.name);
@@ -280,7 +280,7 @@ int SchemaCompiler::KeyRule(const std::vector<Property>& known) {
   for (const std::string& name : names) texts.push_back(Characters(name));
   const Result<CharDfa> others = AllTextsBut(texts, "the names of an object");
   RuleDraft draft;
-  if (others.ok()) rules_.AddChars(&draft, kStart, *others, kEnd);
+  if (others.ok()) rules_.AddChars(&draft, draft.AddText(kStart, "\""), *others, kEnd);
   if (rule < 0 || !others.ok()) {
     status_ = rule < 0 ? InvalidArgument("the schema needs too many rules") : others.status();
     return -1;
@@ -326,9 +326,8 @@ void SchemaCompiler::AddObject(const Conjunction& nodes, RuleDraft* draft) {
     if (!property.is_required) draft->AddEmpty(before[i], before[i + 1]);
   }
   if (is_closed) return;
-  const int key = draft->AddText(before.back(), "\""), behind_key = draft->NewState();
-  const int value = draft->NewState();
-  draft->AddCall(key, KeyRule(properties), behind_key);
+  const int behind_key = draft->NewState(), value = draft->NewState();
+  draft->AddCall(before.back(), KeyRule(properties), behind_key);
   add_value(behind_key, RuleFor(additional), value);
   go_on(value, properties.size());
 }

@@ -12,7 +12,6 @@ namespace hga {
 namespace {
 
 constexpr int kMostDraftEdges = 4 * kMostStates;
-constexpr size_t kMostSubsetWork = 16'000'000;  // draft states in all subsets, and edges seen
 
 Status TooManyStates() {
   return InvalidArgument(
@@ -24,13 +23,18 @@ using Subset = std::vector<int>;  // ascending
 // Makes one rule deterministic.
 class Determiniser {
  public:
-  Determiniser(const RuleDraft& draft, int rule, std::vector<Machine::State>* states)
-      : draft_(draft), rule_(rule), states_(*states), seen_(static_cast<size_t>(draft.size()), 0) {}
+  // `work`: states in subsets and edges seen are subtracted.
+  Determiniser(const RuleDraft& draft, int rule, std::vector<Machine::State>* states, int64_t* work)
+      : draft_(draft),
+        rule_(rule),
+        states_(*states),
+        work_(*work),
+        seen_(static_cast<size_t>(draft.size()), 0) {}
 
   Status Run() {
     Number({RuleDraft::kStart});
     for (size_t done = 0; done < order_.size(); ++done) {
-      if (states_.size() > kMostStates || work_ > kMostSubsetWork) return TooManyStates();
+      if (states_.size() > kMostStates || work_ < 0) return TooManyStates();
       // A copy: numbering new subsets moves the others.
       const Subset subset = *order_[done];
       Machine::State state;
@@ -46,7 +50,7 @@ class Determiniser {
  private:
   int32_t Number(Subset subset) {
     Close(&subset);
-    work_ += subset.size();
+    work_ -= static_cast<int64_t>(subset.size());
     const auto [it, is_new] =
         ids_.emplace(std::move(subset), static_cast<int32_t>(first_ + ids_.size()));
     if (is_new) {
@@ -94,7 +98,7 @@ class Determiniser {
       for (const RuleDraft::Edge& edge : edges) {
         if (edge.low <= low && low <= edge.high) targets.push_back(edge.target);
       }
-      work_ += edges.size();
+      work_ -= static_cast<int64_t>(edges.size());
       if (!targets.empty()) AddRange(low, next - 1, Number(std::move(targets)), state);
       low = next;
     }
@@ -124,12 +128,12 @@ class Determiniser {
   const RuleDraft& draft_;
   const int rule_;
   std::vector<Machine::State>& states_;
+  int64_t& work_;
   const size_t first_ = states_.size();
   std::map<Subset, int32_t> ids_;
   std::vector<const Subset*> order_;  // keys of ids_ by number
   std::vector<int> seen_;             // by draft state: the last round that met it
   int round_ = 0;
-  size_t work_ = 0;
 };
 
 }  // namespace
@@ -176,7 +180,7 @@ int Machine::NewRule(bool is_key) {
 Status Machine::SetRule(int rule, const RuleDraft& draft) {
   if (!draft.fits()) return TooManyStates();
   rules_[static_cast<size_t>(rule)].start = static_cast<int32_t>(states_.size());
-  return Determiniser(draft, rule, &states_).Run();
+  return Determiniser(draft, rule, &states_, &work_).Run();
 }
 
 void Machine::Finish() {
@@ -185,6 +189,7 @@ void Machine::Finish() {
   MarkRules();
   std::vector<char> done(rules_.size(), 0);
   for (size_t rule = 0; rule < rules_.size(); ++rule) FindFirst(static_cast<int>(rule), &done);
+  FindRuns();
 }
 
 // Level by level: a state needs `level` when it gets to its rule's end with calls of rules that
@@ -278,6 +283,47 @@ void Machine::MarkRules() {
       int32_t& height = heights[static_cast<size_t>(caller)];
       height = std::max(height, heights[rule] + 1);
       if (--calls[static_cast<size_t>(caller)] == 0) work.push_back(caller);
+    }
+  }
+}
+
+// Chains of states that each go to one next state by all plain bytes.
+void Machine::FindRuns() {
+  const auto next_of = [this](const State& state) -> int32_t {
+    int32_t next = -1;
+    for (unsigned byte = 0x20; byte < 0x7f; ++byte) {
+      if (byte == '"' || byte == '\\') continue;
+      const auto range =
+          std::find_if(state.ranges.begin(), state.ranges.end(),
+                       [byte](const Range& r) { return r.low <= byte && byte <= r.high; });
+      if (range == state.ranges.end() || (next >= 0 && range->target != next)) return -1;
+      next = range->target;
+      for (const Call& call : state.calls) {
+        if (rules_[static_cast<size_t>(call.rule)].first[byte]) return -1;
+      }
+    }
+    const State& target = states_[static_cast<size_t>(next)];
+    return state.accepts || target.accepts || target.need > state.need ? -1 : next;
+  };
+  enum : char { kNew, kOpen, kDone };
+  std::vector<char> seen(states_.size(), kNew);
+  for (size_t id = 0; id < states_.size(); ++id) {
+    std::vector<int32_t> chain;
+    auto at = static_cast<int32_t>(id);
+    while (at >= 0 && seen[static_cast<size_t>(at)] == kNew) {
+      seen[static_cast<size_t>(at)] = kOpen;
+      chain.push_back(at);
+      at = next_of(states_[static_cast<size_t>(at)]);
+    }
+    int32_t run = -1;
+    if (at >= 0) {
+      const bool is_loop = seen[static_cast<size_t>(at)] == kOpen;
+      run = is_loop ? kNever : states_[static_cast<size_t>(at)].plain_run;
+    }
+    for (; !chain.empty(); chain.pop_back()) {
+      run = std::min(run + 1, kNever);
+      states_[static_cast<size_t>(chain.back())].plain_run = run;
+      seen[static_cast<size_t>(chain.back())] = kDone;
     }
   }
 }

@@ -67,7 +67,10 @@ class Machine {
     std::vector<Call> calls;
     int32_t rule = 0;
     int32_t need = kNever;  // least depth of calls on a way to the rule's end; 0: none
-    bool accepts = false;   // the rule may end here
+    // As many plain bytes (Vocabulary::IsPlain) may follow, whichever they are, and keep the stack
+    // as it is.
+    int32_t plain_run = 0;
+    bool accepts = false;  // the rule may end here
   };
   struct Rule {
     int32_t start = -1;       // state
@@ -95,10 +98,12 @@ class Machine {
   void ComputeNeeds();
   void Prune();
   void MarkRules();
+  void FindRuns();
   void FindFirst(int rule, std::vector<char>* done);
 
   std::vector<State> states_;
   std::vector<Rule> rules_;
+  int64_t work_ = 64'000'000;  // steps left for making rules deterministic
 };
 
 }  // namespace hga

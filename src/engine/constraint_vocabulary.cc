@@ -5,12 +5,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace hga {
 namespace {
 
 constexpr int kMostTokens = 1 << 22;
+constexpr uint16_t kMostEqual = 0xffff;
 constexpr size_t kLongestToken = 4096;  // longer ones are never allowed
 
 // Every byte that UTF-8 text can hold needs a token of its own, or an answer could get stuck where
@@ -40,7 +40,7 @@ Result<std::shared_ptr<const Grammar::Vocabulary>> Grammar::Vocabulary::Make(
   }
   HGA_RETURN_IF_ERROR(CheckBytes(texts));
   auto made = std::make_shared<Vocabulary>();
-  std::vector<int32_t> order;
+  std::vector<int32_t>& order = made->order_;
   for (size_t id = 0; id < texts.size(); ++id) {
     if (!texts[id].empty()) order.push_back(static_cast<int32_t>(id));
   }
@@ -49,32 +49,43 @@ Result<std::shared_ptr<const Grammar::Vocabulary>> Grammar::Vocabulary::Make(
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](int32_t a, int32_t b) { return text_of(a) < text_of(b); });
-  made->next_equal_.assign(texts.size(), -1);
   std::vector<Node>& nodes = made->nodes_;
-  nodes.push_back({0, -1, 0, 0});
+  nodes.push_back({0, 0, 0, 0, 0, 0});
   std::vector<int32_t> path = {0};  // nodes of the last token's prefixes
+  const auto close = [&](size_t kept) {
+    for (; path.size() > kept; path.pop_back()) {
+      Node& node = nodes[static_cast<size_t>(path.back())];
+      node.end = static_cast<int32_t>(nodes.size());
+      if (path.size() == 1) break;
+      // Children are complete before their parents.
+      Node& parent = nodes[static_cast<size_t>(path[path.size() - 2])];
+      if (node.plain_height == kNotPlain || !IsPlain(node.byte)) {
+        parent.plain_height = kNotPlain;
+      } else if (parent.plain_height != kNotPlain) {
+        parent.plain_height =
+            std::max(parent.plain_height, static_cast<uint16_t>(node.plain_height + 1));
+      }
+    }
+  };
   std::string_view last;
-  for (const int32_t id : order) {
-    const std::string& text = text_of(id);
+  for (size_t rank = 0; rank < order.size(); ++rank) {
+    const std::string& text = text_of(order[rank]);
     const auto shared = static_cast<size_t>(
         std::mismatch(text.begin(), text.end(), last.begin(), last.end()).first - text.begin());
-    for (size_t i = shared + 1; i < path.size(); ++i) {
-      nodes[static_cast<size_t>(path[i])].end = static_cast<int32_t>(nodes.size());
-    }
-    path.resize(shared + 1);
+    close(shared + 1);
     for (size_t i = shared; i < text.size(); ++i) {
       path.push_back(static_cast<int32_t>(nodes.size()));
-      nodes.push_back({0, -1, static_cast<uint16_t>(i + 1), static_cast<uint8_t>(text[i])});
+      nodes.push_back({0, static_cast<int32_t>(rank), 0, static_cast<uint16_t>(i + 1), 0,
+                       static_cast<uint8_t>(text[i])});
     }
-    int32_t& token = nodes[static_cast<size_t>(path.back())].token;
-    made->next_equal_[static_cast<size_t>(id)] = token;
-    token = id;
+    uint16_t& count = nodes[static_cast<size_t>(path.back())].count;
+    // Tokens of equal bytes beyond that are never allowed.
+    if (count < kMostEqual) ++count;
     last = text;
     made->longest_ = std::max(made->longest_, static_cast<int>(text.size()));
   }
-  for (const int32_t node : path) {
-    nodes[static_cast<size_t>(node)].end = static_cast<int32_t>(nodes.size());
-  }
+  close(0);
+  nodes.push_back({0, static_cast<int32_t>(order.size()), 0, 0, 0, 0});
   made->texts_ = std::move(texts);
   return std::shared_ptr<const Vocabulary>(std::move(made));
 }

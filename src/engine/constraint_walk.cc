@@ -19,6 +19,14 @@ const Machine::Range* FindRange(const Machine::State& state, uint8_t byte) {
   return nullptr;
 }
 
+void SetBits(const Grammar::Vocabulary& vocabulary, int32_t first, int32_t end,
+             std::vector<uint64_t>* mask) {
+  for (int32_t rank = first; rank < end; ++rank) {
+    const int32_t token = vocabulary.order()[static_cast<size_t>(rank)];
+    (*mask)[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
+  }
+}
+
 }  // namespace
 
 void Stacks::Add(const Thread& thread, std::vector<Thread>* out) {
@@ -33,6 +41,16 @@ bool Stacks::IsNewKey(int32_t keys, std::string_view name) const {
     if (std::string_view(text_).substr(begin, end - begin) == name) return false;
   }
   return true;
+}
+
+std::string Stacks::ReadFrom(int32_t begin) const {
+  return text_.substr(static_cast<size_t>(begin), read_ - static_cast<size_t>(begin));
+}
+
+void Stacks::Append(std::string_view bytes) {
+  if (text_.size() < read_ + bytes.size()) text_.resize(2 * (read_ + bytes.size()));
+  bytes.copy(text_.data() + read_, bytes.size());
+  read_ += bytes.size();
 }
 
 int32_t Stacks::AddKey(int32_t before, int32_t begin, int32_t end) {
@@ -62,7 +80,7 @@ void Stacks::Explore(const Thread& thread, uint8_t byte, std::vector<Thread>* ou
     bool alive = target.need + depth <= kDeepestStack;
     if (target.accepts && thread.stack >= 0 && machine_.rule(state.rule).is_key) {
       // The closing quote, which is part of every name here.
-      std::string name = text_.substr(static_cast<size_t>(thread.key_begin));
+      std::string name = ReadFrom(thread.key_begin);
       name += static_cast<char>(byte);
       alive = alive && IsNewKey(frames_[static_cast<size_t>(thread.stack)].keys, name);
     }
@@ -76,7 +94,7 @@ void Stacks::Explore(const Thread& thread, uint8_t byte, std::vector<Thread>* ou
       continue;
     }
     const int32_t frame = Push(thread, call.target, step_frames_);
-    Explore({rule.start, frame, -1, static_cast<int32_t>(text_.size())}, byte, out);
+    Explore({rule.start, frame, -1, static_cast<int32_t>(read_)}, byte, out);
   }
   Thread behind;
   if (state.accepts && Leave(thread, {}, &behind)) Explore(behind, byte, out);
@@ -87,10 +105,11 @@ bool Stacks::Leave(const Thread& thread, std::string_view prefix, Thread* out) {
   const Frame frame = frames_[static_cast<size_t>(thread.stack)];
   *out = {frame.state, frame.below, frame.keys, frame.key_begin};
   if (!machine_.rule(machine_.state(thread.state).rule).is_key) return true;
-  const auto begin = static_cast<size_t>(thread.key_begin);
-  const std::string name = text_.substr(begin) + std::string(prefix);
+  std::string name = ReadFrom(thread.key_begin);
+  name += prefix;
   if (!prefix.empty() && !IsNewKey(frame.keys, name)) return false;
-  out->keys = AddKey(frame.keys, thread.key_begin, static_cast<int32_t>(begin + name.size()));
+  out->keys =
+      AddKey(frame.keys, thread.key_begin, thread.key_begin + static_cast<int32_t>(name.size()));
   return true;
 }
 
@@ -137,11 +156,8 @@ void Stacks::SetTokens(const Grammar::Vocabulary& vocabulary, int32_t node,
     }
     if (leaves) local->exits.push_back(node);
   }
-  if (!allowed) return;
-  for (int32_t token = vocabulary.nodes()[static_cast<size_t>(node)].token; token >= 0;
-       token = vocabulary.NextEqual(token)) {
-    (*mask)[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
-  }
+  const Grammar::Vocabulary::Node& at = vocabulary.nodes()[static_cast<size_t>(node)];
+  if (allowed) SetBits(vocabulary, at.first, at.first + at.count, mask);
 }
 
 void Stacks::Walk(const Grammar::Vocabulary& vocabulary, int32_t from, std::string_view prefix,
@@ -149,11 +165,14 @@ void Stacks::Walk(const Grammar::Vocabulary& vocabulary, int32_t from, std::stri
   most_threads_ = kMostThreads;
   const auto nodes = vocabulary.nodes();
   const Mark outside = {frames_.size(), keys_.size()};
-  const size_t text_size = text_.size();
-  text_ += prefix;
-  const size_t below = prefix.size(), read = text_.size();
-  if (levels_.empty()) levels_.resize(static_cast<size_t>(vocabulary.longest()) + 1);
-  if (marks_.empty()) marks_.resize(levels_.size());
+  const size_t read_before = read_;
+  Append(prefix);
+  const size_t below = prefix.size(), read = read_;
+  if (levels_.empty()) {
+    levels_.resize(static_cast<size_t>(vocabulary.longest()) + 1);
+    marks_.resize(levels_.size());
+  }
+  text_.resize(std::max(text_.size(), read + levels_.size()));
   levels_[0].assign(1, thread);
   marks_[0] = outside;
   const int32_t end = nodes[static_cast<size_t>(from)].end;
@@ -162,38 +181,45 @@ void Stacks::Walk(const Grammar::Vocabulary& vocabulary, int32_t from, std::stri
     const size_t level = node.length - below;
     frames_.resize(marks_[level - 1].frames);
     keys_.resize(marks_[level - 1].keys);
-    text_.resize(read + level - 1);
+    read_ = read + level - 1;
     std::vector<Thread>& left = levels_[level];
     Step(levels_[level - 1], node.byte, &left);
     if (left.empty()) {
       i = node.end;
       continue;
     }
-    text_.push_back(static_cast<char>(node.byte));
+    const bool is_plain = node.plain_height > 0 && node.plain_height != vocabulary.kNotPlain;
+    if (is_plain && left.size() == 1 &&
+        machine_.state(left[0].state).plain_run >= node.plain_height) {
+      SetBits(vocabulary, node.first, nodes[static_cast<size_t>(node.end)].first, mask);
+      i = node.end;
+      continue;
+    }
+    text_[read_++] = static_cast<char>(node.byte);
     marks_[level] = {frames_.size(), keys_.size()};
     SetTokens(vocabulary, i, left, mask, local);
     ++i;
   }
   frames_.resize(outside.frames);
   keys_.resize(outside.keys);
-  text_.resize(text_size);
+  read_ = read_before;
 }
 
 bool Stacks::Read(std::string_view bytes, std::vector<Thread>* threads) {
   most_threads_ = kMostThreadsInToken;
   const Mark before = {frames_.size(), keys_.size()};
-  const size_t text_size = text_.size();
+  const size_t read_before = read_;
   std::vector<Thread> now = *threads, next;
   for (const char c : bytes) {
     Step(now, static_cast<uint8_t>(c), &next);
     now.swap(next);
     if (now.empty()) break;
-    text_.push_back(c);
+    Append(std::string_view(&c, 1));
   }
   if (now.empty()) {
     frames_.resize(before.frames);
     keys_.resize(before.keys);
-    text_.resize(text_size);
+    read_ = read_before;
     return false;
   }
   if (now.size() > kMostThreads) now.resize(kMostThreads);
@@ -213,9 +239,8 @@ void Stacks::AddTokensBehind(const Grammar::Vocabulary& vocabulary, int32_t node
   const Grammar::Vocabulary::Node& at = nodes[static_cast<size_t>(node)];
   std::string_view prefix;
   if (node > 0) {
-    int32_t below = node;  // the first token that begins with the node's bytes
-    while (nodes[static_cast<size_t>(below)].token < 0) ++below;
-    prefix = vocabulary.text(nodes[static_cast<size_t>(below)].token).substr(0, at.length);
+    prefix = vocabulary.text(vocabulary.order()[static_cast<size_t>(at.first)]);
+    prefix = prefix.substr(0, at.length);
   }
   const size_t key_count = keys_.size();
   Thread behind;

@@ -82,13 +82,16 @@ class Stacks {
   void Add(const Thread& thread, std::vector<Thread>* out);
   bool IsNewKey(int32_t keys, std::string_view name) const;
   int32_t Push(const Thread& caller, int32_t state, size_t first_new);
+  std::string ReadFrom(int32_t begin) const;
+  void Append(std::string_view bytes);
   int32_t AddKey(int32_t before, int32_t begin, int32_t end);
   void SetTokens(const Grammar::Vocabulary& vocabulary, int32_t node,
                  std::span<const Thread> threads, std::vector<uint64_t>* mask, StateMask* local);
 
   const Machine& machine_;
   const int base_;
-  std::string text_;
+  std::string text_;  // bytes so far; behind read_ there is room for those being tried
+  size_t read_ = 0;
   std::vector<Frame> frames_;
   std::vector<Key> keys_;
   size_t step_frames_ = 0;   // frames from here on were made in this step

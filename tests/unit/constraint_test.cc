@@ -1,49 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grammars of JSON schemas: what each keyword lets through and keeps out, refusals by name, masks
-// that agree with what is accepted, and the time of a mask.
-#include "hga/constraint.h"
-
+// Grammars of JSON schemas: what each keyword lets through and keeps out, and refusals by name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <cstdio>
-#include <random>
-#include <set>
+#include <string>
+#include <vector>
 
-#include "tests/byte_tokenizer.h"
+#include "hga/constraint.h"
+#include "tests/unit/constraint_fixture.h"
 
 namespace hga {
 namespace {
 
 using testing::HasSubstr;
-
-std::shared_ptr<const Grammar::Vocabulary> Bytes() {
-  static const auto vocabulary = Grammar::MakeVocabulary(ByteTokenizer()).value();
-  return vocabulary;
-}
-
-bool IsAllowed(Constraint& constraint, int32_t id) {
-  return (constraint.Allowed()[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
-}
-
-// Feeds bytes; at each the mask must say what Accept does.
-bool Fits(const Grammar& grammar, std::string_view text) {
-  const auto constraint = grammar.Start();
-  for (const char c : text) {
-    const int32_t id = static_cast<unsigned char>(c);
-    const bool allowed = IsAllowed(*constraint, id);
-    EXPECT_EQ(constraint->Accept(id).ok(), allowed) << text;
-    if (!allowed) return false;
-  }
-  return constraint->MayEnd();
-}
-
-std::shared_ptr<const Grammar> Make(std::string_view schema) {
-  auto grammar = Grammar::JsonSchema(Bytes(), schema);
-  EXPECT_TRUE(grammar.ok()) << schema << ": " << grammar.status().message();
-  return grammar.ok() ? *grammar : nullptr;
-}
 
 struct Table {
   const char* schema;
@@ -223,10 +192,10 @@ TEST(Constraint, Combinations) {
        {"{\"k\":1}", "{\"k\":3}"},
        {"{\"k\":4}", "{}"}},
       {R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},
-           {"properties":{"a":{"minimum":3},"b":{"type":"null"}}}],
-           "additionalProperties":{"type":"boolean"}})",
-       {"{\"a\":true}"},
-       {"{\"a\":3}"}},
+           {"properties":{"a":{"minimum":3},"b":{"type":"null"}},
+            "additionalProperties":{"type":"boolean"}}]})",
+       {"{\"a\":3}", "{\"a\":3,\"b\":null,\"c\":true}"},
+       {"{\"a\":2}", "{}", "{\"a\":3,\"c\":1}"}},
       {R"({"allOf":[{"type":"integer","minimum":3},{"maximum":5}],"anyOf":[{"const":4},{"const":9}]})",
        {"4"},
        {"3", "9"}},
@@ -363,206 +332,6 @@ TEST(Constraint, RefusesWhatIsNoSchema) {
   refused(R"({"type":"array","maxItems":1000000000})", "states");
   refused(std::string(70, '[') + std::string(70, ']'), "levels");
   refused(std::string(300 << 10, ' ') + "{}", "bytes");
-}
-
-TEST(Constraint, NestingIsBoundedAndCanAlwaysBeClosed) {
-  const auto grammar = Make("{}");
-  const auto constraint = grammar->Start();
-  int depth = 0;
-  while (constraint->Accept('[').ok()) ++depth;
-  EXPECT_GT(depth, 60);
-  EXPECT_LE(depth, 100);
-  while (depth-- > 0) ASSERT_TRUE(constraint->Accept(']').ok());
-  EXPECT_TRUE(constraint->MayEnd());
-}
-
-TEST(Constraint, RefusedTokensLeaveTheStateAsItWas) {
-  ByteTokenizer tokenizer({"\"a\":", "{\"b\"", "}x", "1}"});
-  const auto vocabulary = Grammar::MakeVocabulary(tokenizer).value();
-  const auto grammar = Grammar::JsonSchema(vocabulary, R"({"type":"object"})").value();
-  const auto constraint = grammar->Start();
-  const auto id = [&](std::string_view text) { return *tokenizer.TokenId(text); };
-  EXPECT_TRUE(constraint->Accept(id("{\"b\"")).ok());
-  EXPECT_EQ(constraint->Accept(id("}x")).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(constraint->Accept(-1).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(constraint->Accept(ByteTokenizer::kSpecial).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(constraint->Accept(100000).code(), StatusCode::kInvalidArgument);
-  EXPECT_TRUE(constraint->Accept(':').ok());
-  EXPECT_FALSE(constraint->MayEnd());
-  EXPECT_TRUE(IsAllowed(*constraint, id("1}")));
-  EXPECT_TRUE(constraint->Accept(id("1}")).ok());
-  EXPECT_TRUE(constraint->MayEnd());
-  for (const uint64_t word : constraint->Allowed()) EXPECT_EQ(word, 0);
-}
-
-TEST(Constraint, AVocabularyNeedsEveryByte) {
-  class Missing final : public Tokenizer {
-   public:
-    Result<std::vector<int32_t>> Encode(std::string_view text, bool special) const override {
-      return bytes_.Encode(text, special);
-    }
-    Result<std::string> Decode(std::span<const int32_t> ids, bool special) const override {
-      return bytes_.Decode(ids, special);
-    }
-    std::optional<int32_t> TokenId(std::string_view text) const override {
-      return bytes_.TokenId(text);
-    }
-    bool IsSpecial(int32_t id) const override { return id == '{' || bytes_.IsSpecial(id); }
-    int vocab_size() const override { return bytes_.vocab_size(); }
-    std::span<const int32_t> prefix_ids() const override { return {}; }
-
-   private:
-    ByteTokenizer bytes_;
-  };
-  const auto vocabulary = Grammar::MakeVocabulary(Missing());
-  ASSERT_FALSE(vocabulary.ok());
-  EXPECT_EQ(vocabulary.status().code(), StatusCode::kUnsupported);
-  EXPECT_THAT(vocabulary.status().message(), HasSubstr("0x7b"));
-}
-
-const std::vector<ToolSpec> kTools = {
-    {"get", R"({"type":"object","properties":{"q":{"type":"string"}},"required":["q"],
-                "additionalProperties":false})"},
-    {"now", ""}};
-constexpr char kGet[] =
-    "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"q\": \"x\"}}\n</tool_call>";
-constexpr char kNow[] = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
-
-TEST(Constraint, ToolCalls) {
-  const auto make = [](bool required, bool parallel) {
-    return Grammar::ToolCalls(Bytes(), kTools, required, parallel).value();
-  };
-  const std::string get = kGet, now = kNow;
-  for (const bool parallel : {false, true}) {
-    const auto required = make(true, parallel);
-    EXPECT_TRUE(Fits(*required, get));
-    EXPECT_TRUE(Fits(*required, now));
-    EXPECT_EQ(Fits(*required, get + "\n" + now), parallel);
-    EXPECT_FALSE(Fits(*required, ""));
-    EXPECT_FALSE(Fits(*required, "text"));
-    const auto free = make(false, parallel);
-    EXPECT_TRUE(Fits(*free, ""));
-    EXPECT_TRUE(Fits(*free, "text with <tool and <<tool_ and \xff"));
-    EXPECT_TRUE(Fits(*free, "so: " + get));
-    EXPECT_TRUE(Fits(*free, "<tool_cal" + now));
-    EXPECT_EQ(Fits(*free, get + " and " + now + " done"), parallel);
-    EXPECT_FALSE(Fits(*free, "x <tool_call>"));
-    EXPECT_FALSE(Fits(*free, "x <tool_call>y"));
-    EXPECT_FALSE(Fits(*free, "<tool_call>\n{\"name\": \"no\", \"arguments\": {}}\n</tool_call>"));
-    EXPECT_FALSE(Fits(*free, "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"));
-  }
-  const auto code = [](std::vector<ToolSpec> tools) {
-    return Grammar::ToolCalls(Bytes(), tools, true, false).status().code();
-  };
-  EXPECT_EQ(code({}), StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({{"a", ""}, {"a", ""}}), StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({{"", ""}}), StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({{"a", R"({"type":"string"})"}}), StatusCode::kInvalidArgument);
-  EXPECT_EQ(code({{"a", R"({"not":{}})"}}), StatusCode::kUnsupported);
-}
-
-// Tokens over several bytes, among them parts of JSON's structure.
-std::vector<std::string> ManyTokens(size_t count, uint32_t seed) {
-  std::mt19937 random(seed);
-  static constexpr const char* kPieces[] = {"a",    "e",  "st",  "\"",  "\":",  " ",     "{\"",
-                                            "}",    ", ", "\",", "[",   "]",    "1",     "0.",
-                                            "\n",   "  ", "th",  "ing", "\\n",  "x",     "\xc3\xa9",
-                                            "true", "b",  "q",   "<",   "tool", "_call>"};
-  std::set<std::string> texts;
-  while (texts.size() < count) {
-    std::string text = random() % 3 == 0 ? " " : "";
-    for (unsigned parts = 2 + random() % 5; parts > 0; --parts) {
-      // Mostly letters, as in real vocabularies.
-      if (random() % 8 != 0) {
-        text += static_cast<char>('a' + random() % 26);
-      } else {
-        text += kPieces[random() % std::size(kPieces)];
-      }
-    }
-    texts.insert(std::move(text));
-  }
-  return {texts.begin(), texts.end()};
-}
-
-// A mask is what Accept says of each token by itself, along random answers.
-TEST(Constraint, MasksAreWhatIsAccepted) {
-  const ByteTokenizer tokenizer(ManyTokens(3000, 1));
-  const auto vocabulary = Grammar::MakeVocabulary(tokenizer).value();
-  const char* schemas[] = {
-      "{}",
-      R"({"type":"object","properties":{"a":{"type":"string","maxLength":9},"st":{"type":"number",
-          "minimum":0.5},"thing":{"enum":["a","ath","e"]}},"additionalProperties":{"type":
-          ["string","integer"]}})",
-      R"({"type":"array","items":{"anyOf":[{"type":"object"},{"type":"array","items":{"$ref":"#"}},
-          {"type":"string","pattern":"^a+(st|th)*"},{"type":"integer"}]}})",
-  };
-  for (const char* schema : schemas) {
-    const auto grammar = Grammar::JsonSchema(vocabulary, schema).value();
-    for (uint32_t seed = 0; seed < 4; ++seed) {
-      std::mt19937 random(seed);
-      const auto constraint = grammar->Start();
-      std::vector<int32_t> answer;
-      for (int step = 0; step < 25; ++step) {
-        const auto span = constraint->Allowed();
-        const std::vector<uint64_t> mask(span.begin(), span.end());
-        std::vector<int32_t> allowed;
-        for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-          const auto again = grammar->Start();
-          if ((mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0) {
-            allowed.push_back(id);
-          } else {
-            ASSERT_FALSE(constraint->Accept(id).ok()) << tokenizer.Decode({{id}}, true).value();
-          }
-        }
-        if (allowed.empty()) {
-          ASSERT_TRUE(constraint->MayEnd());
-          break;
-        }
-        for (int tries = 0; tries < 3; ++tries) {
-          const auto again = grammar->Start();
-          for (const int32_t id : answer) ASSERT_TRUE(again->Accept(id).ok());
-          ASSERT_TRUE(again->Accept(allowed[random() % allowed.size()]).ok());
-        }
-        answer.push_back(allowed[random() % allowed.size()]);
-        ASSERT_TRUE(constraint->Accept(answer.back()).ok());
-      }
-    }
-  }
-}
-
-double Microseconds(std::chrono::steady_clock::duration d) {
-  return std::chrono::duration<double, std::micro>(d).count();
-}
-
-// Prints the time of masks; bounds are for the work done, not for the machine.
-TEST(Constraint, TimeOfAMaskOver150000Tokens) {
-  const ByteTokenizer tokenizer(ManyTokens(150'000, 2));
-  const auto vocabulary = Grammar::MakeVocabulary(tokenizer).value();
-  const auto start = std::chrono::steady_clock::now();
-  const auto grammar =
-      Grammar::JsonSchema(vocabulary, R"({"type":"object","properties":{"name":{"type":"string"},
-          "tags":{"type":"array","items":{"type":"string","maxLength":40}},"n":{"type":"number"},
-          "o":{}},"required":["name","tags"]})")
-          .value();
-  const double compile = Microseconds(std::chrono::steady_clock::now() - start);
-  const std::string text =
-      R"({"name": "some longer text here", "tags": ["a tag", "another one"], "n": 12.5, )"
-      R"("o": {"x": [1, 2, {"y": "zzzzzzzzzzz"}]}, "more": "and more text"})";
-  for (const char* round : {"first", "second"}) {
-    double worst = 0, sum = 0;
-    const auto constraint = grammar->Start();
-    for (const char c : text) {
-      const auto begin = std::chrono::steady_clock::now();
-      constraint->Allowed();
-      const double time = Microseconds(std::chrono::steady_clock::now() - begin);
-      worst = std::max(worst, time);
-      sum += time;
-      ASSERT_TRUE(constraint->Accept(static_cast<unsigned char>(c)).ok());
-    }
-    std::printf(
-        "%s answer: %.0f us per mask, %.0f us at most, over %d tokens; compiled in %.0f us\n",
-        round, sum / static_cast<double>(text.size()), worst, tokenizer.vocab_size(), compile);
-  }
 }
 
 }  // namespace

@@ -55,6 +55,33 @@ TEST(Sampler, DrawsAreRecorded) {
   EXPECT_EQ(Draws(options, kLogits, 24), expected);
 }
 
+TEST(Sampler, ChoosesAmongTheAllowed) {
+  const std::vector<uint64_t> two = {0b10000010};  // ids 1 and 7
+  Sampler greedy({});
+  EXPECT_EQ(greedy.Sample(kLogits, {}, {}, two), 1);
+  EXPECT_EQ(greedy.Sample({{kNan, kNan}}, {}, {}, two), -1);
+  EXPECT_EQ(greedy.Sample({{5.0F}}, {}, {}, two), -1);
+  EXPECT_EQ(greedy.Sample({{kInf, -kInf}}, {}, {}, two), 1);
+  // Ids beyond the words are not allowed; the filters see what is left.
+  std::vector<float> many(200, 1.0F);
+  many[1] = 0.5F;
+  for (const SamplingOptions& options :
+       {SamplingOptions{.temperature = 3, .seed = 5},
+        SamplingOptions{.temperature = 3, .top_k = 2, .top_p = 0.99, .min_p = 0.01, .seed = 5},
+        SamplingOptions{.temperature = 3, .logit_bias = {{100, 100.0}}, .seed = 5}}) {
+    Sampler sampler(options);
+    std::set<int32_t> seen;
+    for (int i = 0; i < 500; ++i) seen.insert(sampler.Sample(many, {}, {}, two));
+    EXPECT_EQ(seen, (std::set<int32_t>{1, 7}));
+  }
+  // Allowing everything changes nothing.
+  const std::vector<uint64_t> all = {~uint64_t{0}};
+  Sampler bound({.temperature = 0.8, .seed = 1234}), free({.temperature = 0.8, .seed = 1234});
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(bound.Sample(kLogits, {}, {}, all), free.Sample(kLogits, {}, {}));
+  }
+}
+
 TEST(Sampler, EqualSeedsRepeatAndOthersDiffer) {
   SamplingOptions options{.temperature = 1, .top_k = 5, .top_p = 0.95, .seed = 42};
   const std::vector<int32_t> first = Draws(options, kLogits, 200);

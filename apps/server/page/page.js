@@ -148,7 +148,7 @@ async function ask() {
       first ||= performance.now();
       $('progress').hidden = true;
       text += piece ?? '';
-      addToken(view.body, answer, piece ?? '', event.hga);
+      addToken(view.body, answer, piece ?? '', event.hga ? unpack(event.hga) : undefined);
     }
   } catch (error) {
     if (error.name !== 'AbortError') {
@@ -164,7 +164,8 @@ async function ask() {
   } else {
     state.messages.pop();  // the question got no answer and can be asked again
   }
-  view.box.append(element('span', 'foot', footOf(usage, answer.tokens.length, started, first, finish)));
+  const foot = footOf(usage, answer.tokens.length, started, first, finish);
+  if (foot) view.box.append(element('span', 'foot', foot));
   countTokens();
 }
 
@@ -262,6 +263,18 @@ function countTokens() {
 
 // -- lens --
 
+// Opened groups of each layer as [first token, tokens]; the server sends distances.
+function unpack(lens) {
+  for (const layer of lens.layers) {
+    let at = 0;
+    layer.groups = layer.groups.map((distance) => {
+      at += distance;
+      return [at * layer.tokens, layer.tokens];
+    });
+  }
+  return lens;
+}
+
 function look(token, span) {
   document.querySelector('.token.chosen')?.classList.remove('chosen');
   span.classList.add('chosen');
@@ -285,12 +298,10 @@ function drawStrip(lens) {
   const height = Math.max(6, Math.min(18, Math.floor(240 / rows)));
   canvas.height = rows * height;
   const draw = canvas.getContext('2d');
-  const style = getComputedStyle(document.body);
   draw.clearRect(0, 0, canvas.width, canvas.height);
   lens.layers.forEach((layer, row) => {
     draw.fillStyle = row % 2 ? 'rgba(128,128,128,.08)' : 'rgba(128,128,128,.16)';
     draw.fillRect(0, row * height, canvas.width, height);
-    draw.fillStyle = style.getPropertyValue('--accent');
     draw.fillStyle = window.matchMedia('(prefers-color-scheme: dark)').matches ? '#f0a45a' : '#8a4b12';
     for (const [first, tokens] of layer.groups) {
       const x = first / lens.context * canvas.width;
