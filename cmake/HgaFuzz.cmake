@@ -1,6 +1,6 @@
 # libFuzzer targets: each tests/fuzz/*_fuzz.cc is one program; `fuzzers` builds them all, with the
-# parser rooms only, of the store what reads bytes without a disk, of the engine constraints, and of
-# the server what reads requests without a network.
+# parser rooms only, of the store what reads bytes without a disk, of the engine constraints and the
+# sampler, and of the server what reads requests without a network.
 file(GLOB constraints CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/engine/constraint*.cc)
 set(request_readers ${CMAKE_SOURCE_DIR}/apps/common/utf8.cc)
 foreach(name http_head json api_error fields common_request chat_request chat_messages completion_request)

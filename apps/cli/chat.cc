@@ -51,16 +51,17 @@ struct Talk {
 // `part`: of the newest answer, while it is being written.
 void Save(std::span<const int32_t> part, Talk* talk) {
   if (!talk->keeper->active()) return;
-  talk->note = talk->state.conversation.Note(talk->engine->tokenizer(), part);
+  talk->note = talk->state.conversation.Note(part);
   talk->keeper->Save({talk->state.sampler->state(), talk->note});
 }
 
 // After a command: what it took out of the conversation leaves the session as well.
 Status SaveIfChanged(Talk* talk) {
-  const Conversation& conversation = talk->state.conversation;
+  Conversation& conversation = talk->state.conversation;
   if (!talk->keeper->active()) return OkStatus();
-  if (conversation.Note(talk->engine->tokenizer(), {}) == talk->note) return OkStatus();
-  HGA_RETURN_IF_ERROR(talk->keeper->CutTo(conversation.Tokens()));
+  if (conversation.Note({}) == talk->note) return OkStatus();
+  HGA_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, conversation.Tokens());
+  HGA_RETURN_IF_ERROR(talk->keeper->CutTo(tokens));
   Save({}, talk);
   return OkStatus();
 }
@@ -84,7 +85,7 @@ Result<GenerateRequest> MakeRequest(Talk* talk, const std::vector<int32_t>& prom
   request.max_tokens = *room;
   request.stops = talk->flags.stop.stop;
   request.stop_tokens =
-      StopTokens(talk->checkpoint.info, talk->flags.stop, {talk->state.conversation.end_id()});
+      StopTokens(talk->checkpoint.info, talk->flags.stop, talk->state.conversation.turn_end());
   if (talk->keeper->active()) {
     request.checkpoint = [talk](std::span<const int32_t> part, const std::vector<std::byte>&) {
       Save(part, talk);
@@ -97,7 +98,7 @@ Result<GenerateRequest> MakeRequest(Talk* talk, const std::vector<int32_t>& prom
 // Answers the newest turn.
 Status AnswerTurn(Talk* talk) {
   ChatState& state = talk->state;
-  const std::vector<int32_t> prompt = state.conversation.Prompt();
+  HGA_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, state.conversation.Prompt());
   HGA_ASSIGN_OR_RETURN(state.report.cached_tokens, talk->keeper->Reuse(prompt));
   HGA_ASSIGN_OR_RETURN(const GenerateRequest request,
                        MakeRequest(talk, prompt, state.report.cached_tokens));
@@ -106,8 +107,7 @@ Status AnswerTurn(Talk* talk) {
                                 request, WriteStdout));
   HGA_RETURN_IF_ERROR(WriteStdout("\n"));
   state.report.sampling = state.sampling;
-  HGA_RETURN_IF_ERROR(state.conversation.AddAnswer(static_cast<int64_t>(request.prompt.size()),
-                                                   state.report.generated));
+  state.conversation.AddAnswer(static_cast<int64_t>(request.prompt.size()), state.report.generated);
   Save({}, talk);
   talk->keeper->CheckDisk();
   state.report.kv = talk->engine->kv_stats();
@@ -120,7 +120,7 @@ Status AddMessage(const std::string& message, ChatState* state) {
   HGA_RETURN_IF_ERROR(CheckUtf8(message, "the message"));
   std::string text = state->document;
   if (!text.empty()) text += '\n';
-  HGA_RETURN_IF_ERROR(state->conversation.AddUser(text + message));
+  state->conversation.AddUser(text + message);
   state->document.clear();
   return OkStatus();
 }
@@ -181,10 +181,11 @@ int Converse(Talk* talk) {
 }
 
 Result<ChatState> NewState(const ChatFlags& flags, const Checkpoint& checkpoint) {
-  HGA_ASSIGN_OR_RETURN(ChatMl chat, ChatMl::For(checkpoint.directory, *checkpoint.tokenizer));
+  HGA_ASSIGN_OR_RETURN(PromptTemplate chat,
+                       PromptTemplate::Load(checkpoint.directory, *checkpoint.tokenizer));
   HGA_ASSIGN_OR_RETURN(const SamplingOptions sampling,
                        MakeSampling(flags.sampling, checkpoint.directory, checkpoint.info.vocab));
-  ChatState state{Conversation(chat),
+  ChatState state{Conversation(std::move(chat), checkpoint.tokenizer.get()),
                   sampling,
                   flags.length.max_tokens,
                   std::make_unique<Sampler>(sampling),
@@ -193,7 +194,7 @@ Result<ChatState> NewState(const ChatFlags& flags, const Checkpoint& checkpoint)
                   false,
                   checkpoint.info.vocab};
   HGA_RETURN_IF_ERROR(CheckUtf8(flags.system, "--system"));
-  HGA_RETURN_IF_ERROR(state.conversation.SetSystem(flags.system));
+  state.conversation.SetSystem(flags.system);
   return state;
 }
 
@@ -213,7 +214,7 @@ Status TakeUp(const ChatFlags& flags, Sequence& sequence, int vocab, ChatState* 
   }
   if (note.text.empty()) return OkStatus();
   HGA_RETURN_IF_ERROR(state->conversation.Restore(note.text, vocab));
-  if (!flags.system.empty()) HGA_RETURN_IF_ERROR(state->conversation.SetSystem(flags.system));
+  if (!flags.system.empty()) state->conversation.SetSystem(flags.system);
   if (!flags.sampling.seed) HGA_RETURN_IF_ERROR(state->sampler->set_state(note.sampler));
   Info(fmt::format("session {}: goes on after {} turns, {} tokens", OneLine(flags.session.name),
                    state->conversation.turns(), FormatCount(sequence.length())));
@@ -242,7 +243,7 @@ Result<int> Start(const GlobalOptions& global, const ChatFlags& flags) {
   report.weight_bytes = checkpoint.info.weight_bytes;
   Info(fmt::format("{}, attention {}, room for {} tokens; /help lists the commands", report.model,
                    report.attention, FormatCount(limit)));
-  const std::string note = state.conversation.Note(engine->tokenizer(), {});
+  const std::string note = state.conversation.Note({});
   Talk talk{global,
             flags,
             std::move(checkpoint),

@@ -57,7 +57,7 @@ Step Read(std::string_view argument, ChatState* state) {
 
 Step System(std::string_view argument, ChatState* state) {
   HGA_RETURN_IF_ERROR(CheckUtf8(argument, "/system"));
-  HGA_RETURN_IF_ERROR(state->conversation.SetSystem(argument));
+  state->conversation.SetSystem(argument);
   Reply(argument.empty() ? "no system message" : "the system message is set");
   return ChatStep::kNext;
 }

@@ -50,8 +50,9 @@ struct Job {
 Result<Prompt> PromptOfSession(const RunFlags& flags, const Checkpoint& checkpoint) {
   Prompt prompt;
   if (flags.prompt.raw) return prompt;
-  const Result<ChatMl> chat = ChatMl::For(checkpoint.directory, *checkpoint.tokenizer);
-  if (chat.ok()) prompt.turn_end.insert(chat->end_id());
+  const Result<PromptTemplate> chat =
+      PromptTemplate::Load(checkpoint.directory, *checkpoint.tokenizer);
+  if (chat.ok()) prompt.turn_end = chat->turn_end();
   return prompt;
 }
 

@@ -49,21 +49,16 @@ std::string Join(const std::vector<std::string>& parts, bool raw) {
 
 Result<Prompt> WithTemplate(const PromptFlags& flags, const std::string& text,
                             const std::string& directory, const Tokenizer& tokenizer) {
-  HGA_ASSIGN_OR_RETURN(const ChatMl chat, ChatMl::For(directory, tokenizer));
+  HGA_ASSIGN_OR_RETURN(const PromptTemplate chat, PromptTemplate::Load(directory, tokenizer));
+  HGA_RETURN_IF_ERROR(CheckUtf8(flags.system, "--system"));
+  std::vector<Message> messages;
+  if (!flags.system.empty()) messages.push_back({"system", flags.system});
+  messages.push_back({"user", text});
+  HGA_ASSIGN_OR_RETURN(const ChatText rendered, chat.Render(messages));
   Prompt prompt;
-  const auto append = [&prompt](const std::vector<int32_t>& ids) {
-    prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.end());
-  };
-  if (!flags.system.empty()) {
-    HGA_RETURN_IF_ERROR(CheckUtf8(flags.system, "--system"));
-    HGA_ASSIGN_OR_RETURN(const auto system, chat.Message("system", flags.system));
-    append(system);
-  }
-  HGA_ASSIGN_OR_RETURN(const auto user, chat.Message("user", text));
-  HGA_ASSIGN_OR_RETURN(const auto start, chat.AnswerStart());
-  append(user);
-  append(start);
-  prompt.turn_end.insert(chat.end_id());
+  HGA_ASSIGN_OR_RETURN(prompt.ids, EncodeChat(tokenizer, rendered));
+  if (prompt.ids.empty()) return InvalidArgument("the chat template makes no prompt of this");
+  prompt.turn_end = chat.turn_end();
   return prompt;
 }
 

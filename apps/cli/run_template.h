@@ -1,43 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// The built-in chat template, ChatML, and when it may be used.
+// A checkpoint's chat template, as the verbs that hold conversations use it.
 #ifndef HGA_APPS_CLI_RUN_TEMPLATE_H_
 #define HGA_APPS_CLI_RUN_TEMPLATE_H_
 
 #include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
 #include <string>
-#include <string_view>
-#include <vector>
+#include <utility>
 
+#include "hga/chat_template.h"
 #include "hga/status.h"
 #include "hga/tokenizer.h"
 
 namespace hga::cli {
 
-// Turns messages into tokens. Texts never yield special tokens.
-class ChatMl {
- public:
-  // Looks at the chat template of a checkpoint (chat_template.jinja, else tokenizer_config.json).
-  // kUnsupported when it has none or one that is not ChatML; --raw is then the way.
-  static Result<ChatMl> For(const std::string& directory, const Tokenizer& tokenizer);
-
-  // "<|im_start|>ROLE\nTEXT<|im_end|>\n"
-  Result<std::vector<int32_t>> Message(std::string_view role, std::string_view text) const;
-  // What stands before and after an answer.
-  Result<std::vector<int32_t>> AnswerStart() const;
-  Result<std::vector<int32_t>> AnswerEnd() const;
-  int32_t end_id() const { return end_; }
-
- private:
-  ChatMl(const Tokenizer& tokenizer, int32_t start, int32_t end)
-      : tokenizer_(&tokenizer), start_(start), end_(end) {}
-
-  const Tokenizer* tokenizer_;
-  int32_t start_;
-  int32_t end_;
+struct Message {
+  std::string role;
+  std::string content;  // UTF-8
 };
 
-// Whether a Jinja chat template writes ChatML; `why` says what speaks against it.
-bool IsChatMl(std::string_view chat_template, std::string* why);
+class PromptTemplate {
+ public:
+  // kUnsupported when the checkpoint has no template, or one that can't be used; --raw is then the
+  // way.
+  static Result<PromptTemplate> Load(const std::string& directory, const Tokenizer& tokenizer);
+
+  // The conversation up to where the next answer begins.
+  Result<ChatText> Render(std::span<const Message> messages) const;
+  // The special token that the template writes behind an answer, if there is one: it ends an answer
+  // beside the model's own end-of-text tokens.
+  const std::set<int32_t>& turn_end() const { return turn_end_; }
+
+ private:
+  explicit PromptTemplate(std::unique_ptr<ChatTemplate> chat) : template_(std::move(chat)) {}
+  void FindTurnEnd(const Tokenizer& tokenizer);
+
+  std::unique_ptr<ChatTemplate> template_;
+  std::set<int32_t> turn_end_;
+};
 
 }  // namespace hga::cli
 

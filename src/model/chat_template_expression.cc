@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Expressions of chat templates, with the precedence that Jinja has (not Python's: `-x|abs` is
-// `-(x|abs)` and `a ~ b + c` is `(a ~ b) + c`).
+// Expressions of chat templates, with the precedence that Jinja has (a filter binds looser
+// than a sign and tighter than all else, `a ~ b + c` is `(a ~ b) + c`).
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -275,13 +275,28 @@ class Models(FolderTest):
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
         return str(folder)
 
-    def test_foreign_chat_templates_are_refused(self):
+    def test_the_checkpoints_own_template_is_used(self):
         model = self.copy_of_model("{{ '[INST] ' + messages[0].content + ' [/INST]' }}")
+        with tempfile.TemporaryDirectory() as folder:
+            stats = pathlib.Path(folder) / "stats.json"
+            hga("run", "-m", model, "hi", "-n", "1", "--stats", f"json:{stats}")
+            tokens = json.loads(stats.read_text())["prompt"]["tokens"]
+        self.assertEqual(tokens, len(ids_of("[INST] hi [/INST]")))
+
+    def test_templates_that_cannot_be_used_are_refused(self):
+        model = self.copy_of_model("{%- if messages %}\n{{ messages | nosuch }}{% endif %}")
         for verb in (["run", "hi"], ["chat"]):
             run = hga(*verb, "-m", model, expect=1)
-            self.assertIn(b"[INST]", run.stderr)
+            self.assertIn(b'line 2, column 15: the filter "nosuch" is not known', run.stderr)
             self.assertIn(b"--raw", run.stderr)
         hga("run", "-m", model, "hi", *RAW, "-n", "1")
+
+    def test_what_a_template_refuses_is_said(self):
+        model = self.copy_of_model("{% if messages[0].role == 'system' %}"
+                                   "{{ raise_exception('No system role!') }}{% endif %}ok")
+        hga("run", "-m", model, "hi", "-n", "1")
+        run = hga("run", "-m", model, "hi", "--system", "s", "-n", "1", expect=1)
+        self.assertIn(b"No system role!", run.stderr)
 
     def test_without_a_chat_template_only_raw(self):
         model = self.copy_of_model(None)
