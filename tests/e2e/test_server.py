@@ -401,8 +401,8 @@ class ManyAtOnce(ServerTest):
         for thread in threads:
             thread.join()
         self.assertEqual(wrong, [])
-        self.server.wait_for(lambda: self.server.metric("hga_num_requests_running") == 0)
-        self.assertEqual(self.server.metric("hga_num_requests_waiting"), 0)
+        self.server.wait_for(lambda: self.server.metric("hga_num_requests_running") +
+                             self.server.metric("hga_num_requests_waiting") == 0)
         self.assertEqual(self.server.metric("hga_requests_failed_total"), 0)
 
 
