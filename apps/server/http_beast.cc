@@ -256,10 +256,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const auto exchange = std::make_shared<Exchange>(
         [weak = weak_from_this()] {
           if (const auto self = weak.lock()) {
-            net::post(self->network_.io, [self] { self->bell_.cancel(); });
+            net::post(self->network_.io, [self] { self->Ring(); });
           }
         },
         network_.limits.send_queue_bytes);
+    exchange_ = exchange;
     HttpRequest shown;  // what is left of the request for the head of the answer and the log
     shown.method = head.request.method;
     shown.path = head.request.path;
@@ -304,6 +305,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
   }
 
+  // The answer under way has news.
+  void Ring() {
+    bell_.cancel();
+    // A client that does not read is not waited for.
+    if (const auto exchange = exchange_.lock(); exchange && exchange->closed()) Close();
+  }
+
   enum class Event { kBell, kSilence, kLeft };
 
   // Until there is something to write, the peer leaves, or `seconds` (0: any time) have passed.
@@ -330,7 +338,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   net::steady_timer bell_;  // cancelled when the answer under way has news
   Clock::time_point deadline_ = Clock::time_point::max();
   std::array<char, 16384> chunk_;
-  std::string buffer_;  // read, not yet used
+  std::string buffer_;                // read, not yet used
+  std::weak_ptr<Exchange> exchange_;  // of the request under way
   std::string peer_;
   bool idle_ = true;  // between two requests
 };

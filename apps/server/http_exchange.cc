@@ -31,17 +31,16 @@ void Exchange::StartStream(HttpResponse head, std::string ping, double ping_seco
 }
 
 bool Exchange::Send(std::string bytes) {
+  bool fits = true;
   {
     const std::lock_guard lock(mutex_);
     if (closed_ || overflow_ || ended_) return false;
-    if (static_cast<int64_t>(queue_.size() + bytes.size()) > queue_bytes_) {
-      overflow_ = true;
-    } else {
-      queue_ += bytes;
-    }
+    fits = static_cast<int64_t>(queue_.size() + bytes.size()) <= queue_bytes_;
+    if (fits) queue_ += bytes;
+    overflow_ = !fits;
   }
   wake_();
-  return !overflow_;
+  return fits;
 }
 
 void Exchange::End() {

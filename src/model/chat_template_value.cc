@@ -39,7 +39,8 @@ std::string KeyOf(const Value& key, bool* ok) {
   if (const auto* big = key.As<BigNumber>()) return fmt::format("\xFFi{}", *big->digits);
   if (const auto* real = key.As<double>()) {
     const bool whole = std::floor(*real) == *real && std::fabs(*real) < 9e18;
-    return whole ? fmt::format("\xFFi{}", static_cast<int64_t>(*real)) : fmt::format("\xFF{}", FloatText(*real));
+    return whole ? fmt::format("\xFFi{}", static_cast<int64_t>(*real))
+                 : fmt::format("\xFF{}", FloatText(*real));
   }
   if (key.Is<None>()) return "\xFFn";
   *ok = false;

@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from cli_support import MODEL, hga, ids_of
+from cli_support import MODEL, STORY, hga, ids_of
 from server_support import Server
 
 try:
@@ -364,6 +364,48 @@ class LeavingAndWaiting(ServerTest):
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
 
 
+class ManyAtOnce(ServerTest):
+    flags = ("--slots", "3", "--max-waiting", "32")
+
+    def test_answers_are_those_of_one_client_while_others_leave(self):
+        prompts = [f"{i} {STORY} {i}" for i in range(8)]
+
+        def body(i, **more):
+            return {"prompt": prompts[i], "max_tokens": 24, "temperature": 0, **more}
+        alone = [self.server.post("/v1/completions", body(i))["choices"][0]["text"]
+                 for i in range(8)]
+        wrong = []
+
+        def client(number):
+            for turn in range(6):
+                i = (number * 5 + turn) % 8
+                if (number + turn) % 3 == 0:
+                    data = json.dumps(body(i, stream=True, max_tokens=500)).encode()
+                    with socket.create_connection((self.server.host, self.server.port)) as leaver:
+                        leaver.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                                       b"Content-Length: %d\r\n\r\n" % len(data) + data)
+                        leaver.recv(1 + 40 * turn)
+                elif turn % 2:
+                    events = self.server.events("/v1/completions", body(i, stream=True))
+                    text = "".join(json.loads(event)["choices"][0]["text"]
+                                   for event in events if event != "[DONE]")
+                    if text != alone[i] or events[-1] != "[DONE]":
+                        wrong.append((i, text))
+                else:
+                    text = self.server.post("/v1/completions", body(i))["choices"][0]["text"]
+                    if text != alone[i]:
+                        wrong.append((i, text))
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+        self.server.wait_for(lambda: self.server.metric("hga_num_requests_running") +
+                             self.server.metric("hga_num_requests_waiting") == 0)
+        self.assertEqual(self.server.metric("hga_requests_failed_total"), 0)
+
+
 class Keys(unittest.TestCase):
     ROUTES = json.loads(hga("serve", "--print-routes").stdout)
 
@@ -401,6 +443,11 @@ class Keys(unittest.TestCase):
             cached.append(usage["prompt_tokens_details"]["cached_tokens"])
         self.assertEqual(cached[:2], [0, 0])
         self.assertGreater(cached[2], 0)
+        held = [slot["id"] for slot in server.request("GET", "/slots", None, {"X-Api-Key": "one"})[2]
+                if slot["n_tokens"]]
+        codes = [server.request("POST", f"/slots/{slot}?action=erase", b"{}", {"X-Api-Key": "two"})[0]
+                 for slot in held]
+        self.assertEqual(sorted(codes), [200, 404])
 
     def test_key_from_the_environment(self):
         server = Server(HGA_API_KEY="from-env")

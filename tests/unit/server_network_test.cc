@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "apps/server/http_server.h"
+#include "apps/server/server.h"
 
 namespace hga::server {
 namespace {
@@ -259,6 +260,30 @@ TEST_F(ServerNetwork, StoppingWaitsForAnswersAndForNothingElse) {
   answer.join();
   EXPECT_NE(busy.ReadUntil("late").find("late"), std::string::npos);
   EXPECT_LT(SecondsSince(start), 4);
+}
+
+TEST(ServerLoading, SaysSoUntilTheModelIsThere) {
+  ServerOptions options;
+  options.port = 0;
+  options.version = "v";
+  const auto server = Server::Start(options);
+  ASSERT_TRUE(server.ok()) << server.status().message();
+  EXPECT_EQ((*server)->url(), "http://127.0.0.1:" + std::to_string((*server)->port()));
+  const auto ask = [&](const std::string& line) {
+    Client client((*server)->port());
+    client.Send(line + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    return client.ReadUntil("}", 5);
+  };
+  for (const char* line : {"GET /health", "GET /v1/models", "POST /v1/chat/completions"}) {
+    const std::string answer = ask(line);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 503")) << answer;
+    EXPECT_NE(answer.find("Retry-After"), std::string::npos);
+    EXPECT_NE(answer.find("\"code\":\"loading\""), std::string::npos);
+  }
+  EXPECT_TRUE(ask("GET /version").starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(ask("GET /metrics").starts_with("HTTP/1.1 200"));
+  (*server)->Refuse();
+  EXPECT_NE(ask("GET /health").find("shutting_down"), std::string::npos);
 }
 
 }  // namespace

@@ -202,7 +202,8 @@ TEST(ServerRoutes, OnlyTheseAreOpen) {
   for (const RouteInfo& route : ListRoutes()) {
     if (!route.needs_key) open.push_back(route.method + " " + route.path);
   }
-  EXPECT_THAT(open, ElementsAre("GET /health", "GET /version"));
+  EXPECT_THAT(open,
+              ElementsAre("GET /", "GET /page.css", "GET /page.js", "GET /health", "GET /version"));
 }
 
 TEST(Server, ReachableAddressesNeedAKey) {
