@@ -240,6 +240,10 @@ Result<TrackedText> Evaluator::Capture(const std::vector<StatementPtr>& body, Sc
 // A block whose text is set or filtered.
 Status Evaluator::RunCaptured(const Statement& statement, Scope* scope) {
   Scope inner{scope, {}};
+  // Inside of the block the name it sets is not defined, even if it was before.
+  if (statement.target && statement.target->kind == ExprKind::kName) {
+    inner.variables[statement.target->name] = Value(Undefined{statement.target->name});
+  }
   HGA_ASSIGN_OR_RETURN(TrackedText text, Capture(statement.body, &inner));
   HGA_ASSIGN_OR_RETURN(Value value, MakeText(statement.offset, std::move(text)));
   if (statement.value) {
