@@ -29,7 +29,7 @@ struct ChatInput {
 // A rendered prompt. Only `trusted` ranges (of the template itself, and of bos/eos tokens) may
 // yield special tokens; what came from the input stays text, whatever it looks like.
 struct ChatText {
-  std::string text;  // UTF-8
+  std::string text;                // UTF-8
   std::vector<TextRange> trusted;  // bytes of `text`; ascending, disjoint, not adjacent
 };
 
