@@ -10,6 +10,7 @@ every conversation below, with and without tools, with and without the start of 
 without a text is one that Jinja2 or the template refuses. Needs jinja2.
 """
 import argparse
+import copy
 import datetime
 import json
 import pathlib
@@ -58,8 +59,8 @@ def environment():
 
 def render(source, bos, eos, messages, tools=None, options=None, add_generation_prompt=True):
     """The text, or None when it is refused."""
-    variables = dict(options or {}, messages=messages, tools=tools, documents=None,
-                     add_generation_prompt=add_generation_prompt)
+    variables = copy.deepcopy(dict(options or {}, messages=messages, tools=tools, documents=None,
+                                   add_generation_prompt=add_generation_prompt))
     if bos:
         variables["bos_token"] = bos
     if eos:

@@ -334,7 +334,7 @@ Result<Value> Evaluator::Item(size_t offset, const Value& object, const Value& k
   }
   const ListValue* list = object.list();
   const TrackedText* text = object.text();
-  if (list != nullptr && list->plain()) {
+  if (list != nullptr && (list->plain() || list->kind == ListKind::kRange)) {
     const auto size = static_cast<int64_t>(list->items.size());
     if (index < 0) index += size;
     if (index >= 0 && index < size) return list->items[static_cast<size_t>(index)];

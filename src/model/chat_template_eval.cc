@@ -41,13 +41,15 @@ Evaluator::Evaluator(const Program& program, const Limits& limits)
 
 Result<TrackedText> Evaluator::Run(std::map<std::string, Value, std::less<>> variables) {
   start_ = ThreadSeconds();
-  Scope root;
-  root.variables = std::move(variables);
+  Scope given;
+  given.variables = std::move(variables);
   for (const std::string& name : FunctionNames()) {
     CallableValue function;
     function.name = name;
-    root.variables.emplace(name, Value(Value::Callable(std::make_shared<CallableValue>(function))));
+    given.variables.emplace(name,
+                            Value(Value::Callable(std::make_shared<CallableValue>(function))));
   }
+  Scope root{&given, {}};
   return Capture(program_.body, &root);
 }
 
@@ -240,6 +242,13 @@ Result<TrackedText> Evaluator::Capture(const std::vector<StatementPtr>& body, Sc
 // A block whose text is set or filtered.
 Status Evaluator::RunCaptured(const Statement& statement, Scope* scope) {
   Scope inner{scope, {}};
+  // Inside of the block the name it sets is not what the caller gave, only what the template did.
+  if (statement.target && statement.target->kind == ExprKind::kName) {
+    const std::string& name = statement.target->name;
+    const Scope* s = scope;
+    while (s->parent != nullptr && !s->variables.contains(name)) s = s->parent;
+    if (s->parent == nullptr) inner.variables[name] = Value(Undefined{name});
+  }
   HGA_ASSIGN_OR_RETURN(TrackedText text, Capture(statement.body, &inner));
   HGA_ASSIGN_OR_RETURN(Value value, MakeText(statement.offset, std::move(text)));
   if (statement.value) {

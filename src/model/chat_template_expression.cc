@@ -439,7 +439,7 @@ Result<ExprPtr> Parser::ParseTest(ExprPtr input) {
                   current_.kind == TokenKind::kFloat || current_.IsOperator("[") ||
                   current_.IsOperator("{");
   if (current_.kind == TokenKind::kName) {
-    constexpr std::string_view kEnds[] = {"else", "or", "and", "if"};
+    constexpr std::string_view kEnds[] = {"else", "or", "and"};  // "if" is a name here, to Jinja
     argument = std::find(std::begin(kEnds), std::end(kEnds), current_.text) == std::end(kEnds);
     if (current_.IsName("is")) return Unexpected("the end of a test; tests can't be chained");
   }

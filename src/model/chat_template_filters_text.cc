@@ -163,7 +163,7 @@ std::vector<TextRange> Lines(std::string_view text) {
 
 Result<Value> Indent(Evaluator& run, const Value& input, const Call& call) {
   HGA_ASSIGN_OR_RETURN(const auto given, run.Bind(call, {"width", "first", "blank"}));
-  HGA_ASSIGN_OR_RETURN(const Value::Text text, run.ToText(call.offset, input));
+  HGA_ASSIGN_OR_RETURN(const TrackedText* text, TextArgument(run, call, input, "value"));
   TrackedText pad(std::string(4, ' '), true);
   if (given[0] != nullptr && given[0]->text() != nullptr) {
     pad = *given[0]->text();
@@ -213,6 +213,9 @@ std::optional<Value> ParseNumber(std::string_view text, bool whole) {
 
 Result<Value> Int(Evaluator& run, const Value& input, const Call& call) {
   HGA_ASSIGN_OR_RETURN(const auto given, run.Bind(call, {"default"}));
+  if (const auto* undefined = input.As<Undefined>()) {
+    return run.Error(call.offset, fmt::format("'{}' is undefined", undefined->name));
+  }
   if (input.Is<int64_t>() || input.Is<BigNumber>()) return input;
   if (const auto* truth = input.As<bool>())
     return Value(int64_t{*truth ? 1 : 0}, input.from_input());
@@ -230,6 +233,9 @@ Result<Value> Int(Evaluator& run, const Value& input, const Call& call) {
 
 Result<Value> Float(Evaluator& run, const Value& input, const Call& call) {
   HGA_ASSIGN_OR_RETURN(const auto given, run.Bind(call, {"default"}));
+  if (const auto* undefined = input.As<Undefined>()) {
+    return run.Error(call.offset, fmt::format("'{}' is undefined", undefined->name));
+  }
   if (input.Is<double>()) return input;
   if (const auto* whole = input.As<int64_t>()) {
     return Value(static_cast<double>(*whole), input.from_input());

@@ -133,7 +133,7 @@ Result<Value> Range(Evaluator& run, const Call& call) {
     items.emplace_back(at, from_input);
     if (__builtin_add_overflow(at, step, &at)) break;
   }
-  return run.MakeList(call.offset, std::move(items), ListKind::kView);
+  return run.MakeList(call.offset, std::move(items), ListKind::kRange);
 }
 
 // Keywords on top of an optional dict.

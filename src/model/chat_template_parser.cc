@@ -21,7 +21,7 @@ std::string Shown(const Token& token) {
     case TokenKind::kBlockEnd:
       return "%}";
     case TokenKind::kString:
-      return "the text " + Quoted(token.text);
+      return fmt::format("the text {}", Quoted(token.text));
     default:
       return Quoted(token.text);
   }

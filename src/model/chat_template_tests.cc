@@ -38,7 +38,7 @@ bool IsIterable(const Value& v) {
 }
 bool IsSequence(const Value& v) {
   return v.text() != nullptr || v.dict() != nullptr || v.Is<Undefined>() ||
-         (v.list() != nullptr && v.list()->plain());
+         (v.list() != nullptr && (v.list()->plain() || v.list()->kind == ListKind::kRange));
 }
 
 // -1, 0 or 1 by the order of the input and the argument.

@@ -22,6 +22,8 @@ const char* ListName(ListKind kind) {
       return "a list";
     case ListKind::kTuple:
       return "a tuple";
+    case ListKind::kRange:
+      return "a range";
     case ListKind::kView:
       return "a view";
     case ListKind::kLazy:
@@ -59,18 +61,19 @@ int Value::depth() const {
 
 std::string Value::TypeName() const {
   return std::visit(
-      Overloaded{[](const Undefined&) -> std::string { return "undefined"; },
-                 [](const None&) -> std::string { return "none"; },
-                 [](bool) -> std::string { return "a boolean"; },
-                 [](int64_t) -> std::string { return "a whole number"; },
-                 [](double) -> std::string { return "a number"; },
-                 [](const BigNumber&) -> std::string { return "a whole number beyond 64 bits"; },
-                 [](const Text&) -> std::string { return "a text"; },
-                 [](const List& l) -> std::string { return ListName(l->kind); },
-                 [](const Dict&) -> std::string { return "a dict"; },
-                 [](const Namespace&) -> std::string { return "a namespace"; },
-                 [](const Loop&) -> std::string { return "a loop"; },
-                 [](const Callable& c) -> std::string { return "the function " + c->name; }},
+      Overloaded{
+          [](const Undefined&) -> std::string { return "undefined"; },
+          [](const None&) -> std::string { return "none"; },
+          [](bool) -> std::string { return "a boolean"; },
+          [](int64_t) -> std::string { return "a whole number"; },
+          [](double) -> std::string { return "a number"; },
+          [](const BigNumber&) -> std::string { return "a whole number beyond 64 bits"; },
+          [](const Text&) -> std::string { return "a text"; },
+          [](const List& l) -> std::string { return ListName(l->kind); },
+          [](const Dict&) -> std::string { return "a dict"; },
+          [](const Namespace&) -> std::string { return "a namespace"; },
+          [](const Loop&) -> std::string { return "a loop"; },
+          [](const Callable& c) -> std::string { return fmt::format("the function {}", c->name); }},
       data_);
 }
 

@@ -83,9 +83,10 @@ class Value {
       data_;
 };
 
-// kView: what dict.items() or range() give; it is iterated over and counted. kLazy: what filters
+// kView: what dict.items() gives; it is iterated over and counted. kRange has items by number as
+// well. kLazy: what filters
 // such as map give; it can be iterated over once and is always true.
-enum class ListKind { kList, kTuple, kView, kLazy };
+enum class ListKind { kList, kTuple, kRange, kView, kLazy };
 
 struct ListValue {
   std::vector<Value> items;

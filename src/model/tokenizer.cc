@@ -75,7 +75,7 @@ void Normalize(NormalText* normal) {
     return normal->owned.size();
   };
   for (TextRange range : normal->trusted) {
-    while (range.begin < range.end && !ascii(range.begin)) ++range.begin;
+    while (range.begin > 0 && range.begin < range.end && !ascii(range.begin)) ++range.begin;
     while (range.end > range.begin && range.end < text.size() && !ascii(range.end)) --range.end;
     if (range.begin == range.end) continue;
     const size_t begin = append(range.begin);

@@ -87,7 +87,7 @@ def statement(rng, depth):
         skip = rng.choice(["", "{% if m %}{% break %}{% endif %}", "{% if not m %}{% continue %}{% endif %}"])
         cond = rng.choice(["", " if m"])
         return f"{space}{left} for m in {rng.choice(ATOMS)}{cond} {right}{body}{skip}{inner()}" \
-               f"{left} else {right}{inner()}{left} endfor {right}"
+               f"{left} else {right}e{left} endfor {right}"
     if kind == 4:
         return f"{left} set m = {expression(rng, 2)} {right}{inner()}"
     if kind == 5:

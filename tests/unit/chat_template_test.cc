@@ -127,6 +127,7 @@ TEST(ChatTemplate, Statements) {
         "1B1;1B2;"},
        {"{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}",
         "3210"},
+       {"{% set c %}a{% endset %}{% set c %}{{ c }}b{% endset %}{{ c }}", "ab"},
        {"{% if 0 %}a{% elif 1 %}b{% else %}c{% endif %}", "b"},
        {"{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ a }}", "3"},
        {"{% generation %}x{% endgeneration %}", "x"},
