@@ -28,6 +28,10 @@ class ByteTokenizer final : public Tokenizer {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
     return ids;
   }
+  Result<std::vector<int32_t>> EncodeTrusted(std::string_view text,
+                                             std::span<const TextRange>) const override {
+    return Encode(text, false);
+  }
   Result<std::string> Decode(std::span<const int32_t> ids, bool keep_special) const override {
     std::string text;
     for (const int32_t id : ids) {

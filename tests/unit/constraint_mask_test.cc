@@ -57,6 +57,10 @@ TEST(ConstraintMask, AVocabularyNeedsEveryByte) {
     Result<std::vector<int32_t>> Encode(std::string_view text, bool special) const override {
       return bytes_.Encode(text, special);
     }
+    Result<std::vector<int32_t>> EncodeTrusted(std::string_view,
+                                               std::span<const TextRange>) const override {
+      return std::vector<int32_t>();
+    }
     Result<std::string> Decode(std::span<const int32_t> ids, bool special) const override {
       return bytes_.Decode(ids, special);
     }
