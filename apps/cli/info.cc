@@ -102,11 +102,11 @@ std::string ModelText(const ModelInfo& m) {
 // How many tokens the memory would hold, if that is what is missing; "" otherwise.
 std::string WouldFit(const MemoryPlan& p) {
   if (p.available_bytes <= 0 || p.total_bytes <= p.available_bytes) return "";
-  const int64_t fixed = p.weight_bytes + p.scratch_bytes + p.host_bytes + p.staging_bytes;
+  const int64_t fixed = p.program_bytes + p.weight_bytes + p.host_bytes + p.staging_bytes;
   if (fixed >= p.available_bytes) {
     return "; what does not grow with the context is too large alone";
   }
-  const double per_token = static_cast<double>(p.device_bytes + p.table_bytes) /
+  const double per_token = static_cast<double>(p.device_bytes + p.table_bytes + p.scratch_bytes) /
                            static_cast<double>(std::max<int64_t>(p.context, 1));
   return fmt::format("; about {} tokens would fit (--ctx)",
                      FormatCount(static_cast<int64_t>(

@@ -7,7 +7,7 @@ import unittest
 
 from cli_support import MODEL, TEXTS, hga, run_with_stats
 
-SHARES = ("weight_bytes", "dense_bytes", "window_bytes", "summary_bytes", "table_bytes",
+SHARES = ("program_bytes", "weight_bytes", "dense_bytes", "window_bytes", "summary_bytes", "table_bytes",
           "host_bytes", "staging_bytes", "scratch_bytes")
 
 
