@@ -181,11 +181,16 @@ class Person:
     def type(self, text):
         os.write(self.terminal, text.encode())
 
-    def leave(self):
-        """The exit code, once the program has ended."""
+    def leave(self, key=""):
+        """The exit code, once the program has ended. `key` is typed until then: a line editor drops
+        what comes while it takes over the terminal."""
         deadline = time.monotonic() + 30
+        self.type(key)
         while self.read() and time.monotonic() < deadline:
-            pass
+            try:
+                self.type(key)
+            except OSError:  # it has ended
+                break
         for _ in range(300):
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -237,8 +242,7 @@ class OnATerminal(unittest.TestCase):
 
     def test_the_end_of_the_input_leaves(self):
         person = self.person("-n", "4")
-        person.type("\x04")
-        self.assertEqual(person.leave(), 0)
+        self.assertEqual(person.leave(key="\x04"), 0)
 
 
 if __name__ == "__main__":
