@@ -128,21 +128,21 @@ std::optional<ApiError> Router::CheckState(const Route& route) const {
 
 std::optional<HttpResponse> Router::CheckHead(HttpRequest& request, const BodyHead& body) {
   if (const auto error = CheckOrigin(request)) return ErrorResponse(*error);
-  if (request.method == "OPTIONS") {
+  std::string id, allow;
+  int status = 0;
+  const Route* route = FindRoute(request.method, request.path, &id, &status, &allow);
+  if (request.method == "OPTIONS" && status == 405) {
     HttpResponse answer;
     answer.status = 204;
-    answer.headers = {{"Allow", "GET, HEAD, POST, OPTIONS"}};
+    answer.headers = {{"Allow", allow + ", OPTIONS"}};
     if (!request.reply_headers.empty()) {
-      answer.headers.push_back({"Access-Control-Allow-Methods", "GET, POST, OPTIONS"});
+      answer.headers.push_back({"Access-Control-Allow-Methods", allow + ", OPTIONS"});
       answer.headers.push_back(
           {"Access-Control-Allow-Headers", "Authorization, X-Api-Key, Content-Type, *"});
       answer.headers.push_back({"Access-Control-Max-Age", "600"});
     }
     return answer;
   }
-  std::string id, allow;
-  int status = 0;
-  const Route* route = FindRoute(request.method, request.path, &id, &status, &allow);
   if (route == nullptr) {
     HttpResponse answer = ErrorResponse(
         {status, status == 404 ? "there is no such path" : "this path has other methods", "",
