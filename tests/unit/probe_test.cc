@@ -69,7 +69,7 @@ TEST_P(ProbeTest, ErrorsOfTheDiskAreTold) {
   const ProbeOptions options{.file_bytes = 2 * kMiB, .seconds = 0.01};
   rigs::FaultIo faulty(io->get(), {.kind = rigs::FaultKind::kEio, .at = 1});
   EXPECT_EQ(ProbeDisk(&faulty, scratch.path(), options).status().code(), StatusCode::kIoError);
-  faulty.Set({.kind = rigs::FaultKind::kEio, .at = 100});
+  faulty.Set({rigs::FaultKind::kEio, 0, true, IoOp::kRead});
   const Status read = ProbeDisk(&faulty, scratch.path(), options).status();
   EXPECT_EQ(read.code(), StatusCode::kIoError);
   EXPECT_THAT(read.message(), HasSubstr("a read of 4096 bytes: Input/output error"));
