@@ -65,7 +65,7 @@ class Server:
 
     def events(self, path, body, headers=None):
         """The data of every event of a stream."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=300)
         connection.request("POST", path, json.dumps(body).encode(), headers or {})
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -74,7 +74,7 @@ class Server:
             raise AssertionError(f"{path}: {answer.status}: {text}")
         return [line[6:] for line in text.split("\n") if line.startswith("data: ")]
 
-    def raw(self, data, timeout=8):
+    def raw(self, data, timeout=20):
         """Sends bytes; what comes back until the server closes or is silent for half a second."""
         with socket.create_connection((self.host, self.port), timeout=timeout) as connection:
             try:
