@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -164,7 +165,7 @@ class Person:
                 self.seen = self.seen[found.end():]
                 return
             if time.monotonic() > deadline or not self.read():
-                raise AssertionError(f"{pattern!r} never came: {self.seen!r}")
+                raise AssertionError(f"{pattern!r} never came: {self.seen[-1000:]!r}")
 
     def read(self):
         if not select.select([self.terminal], [], [], 1)[0]:
@@ -179,18 +180,23 @@ class Person:
         return bool(data)
 
     def type(self, text):
+        """Types at the prompt: what comes before the line editor owns the terminal is lost."""
+        deadline = time.monotonic() + 60
+        while termios.tcgetattr(self.terminal)[3] & termios.ICANON:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the line editor never came: {self.seen[-1000:]!r}")
+            time.sleep(0.01)
         os.write(self.terminal, text.encode())
 
-    def leave(self, key=""):
-        """The exit code, once the program has ended. `key` is typed until then: a line editor drops
-        what comes while it takes over the terminal."""
-        deadline = time.monotonic() + 30
-        self.type(key)
+    def interrupt(self):
+        """Ctrl-C while an answer is being written."""
+        os.write(self.terminal, b"\x03")
+
+    def leave(self):
+        """The exit code, once the program has ended."""
+        deadline = time.monotonic() + 60
         while self.read() and time.monotonic() < deadline:
-            try:
-                self.type(key)
-            except OSError:  # it has ended
-                break
+            pass
         for _ in range(300):
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -198,7 +204,7 @@ class Person:
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.1)
         os.kill(self.pid, signal.SIGKILL)
-        raise AssertionError(f"still running: {self.seen!r}")
+        raise AssertionError(f"still running: {self.seen[-1000:]!r}")
 
 
 class OnATerminal(unittest.TestCase):
@@ -232,7 +238,7 @@ class OnATerminal(unittest.TestCase):
         person = self.person("-n", "60000")
         person.type("hello\n")
         person.wait_for(rb"100 %[^\n]*\x1b\[K[^\n]*\w")
-        person.type("\x03")
+        person.interrupt()
         person.wait_for(rb"stopped\r\n")
         person.wait_for(rb"> ")
         person.type("half a line\x03")
@@ -242,7 +248,8 @@ class OnATerminal(unittest.TestCase):
 
     def test_the_end_of_the_input_leaves(self):
         person = self.person("-n", "4")
-        self.assertEqual(person.leave(key="\x04"), 0)
+        person.type("\x04")
+        self.assertEqual(person.leave(), 0)
 
 
 if __name__ == "__main__":
