@@ -68,8 +68,11 @@ bool ThreadTeam::RunTasks(int worker) {
 void ThreadTeam::Work(int worker) {
   using Clock = std::chrono::steady_clock;
   Clock::time_point idle_since = Clock::now();
-  for (int round = 0; !stop_.load(std::memory_order_relaxed); ++round) {
+  for (int round = 0;; ++round) {
     const uint64_t seen = ticket_.load(std::memory_order_acquire);
+    // After the ticket, never before it: no ticket follows the destructor's, so whoever waits on
+    // that one sleeps for good.
+    if (stop_.load(std::memory_order_relaxed)) return;
     if (RunTasks(worker)) {
       idle_since = Clock::now();
       continue;

@@ -70,6 +70,17 @@ TEST(ThreadTeamTest, AWorkerIsNeverTwoThreads) {
   }
 }
 
+// Ended while workers spin, fall asleep and sleep.
+TEST(ThreadTeamTest, EndsAtAnyMoment) {
+  for (int pause = 0; pause < 1200; pause += 3) {
+    ThreadTeam team(3);
+    std::atomic<int> tasks{0};
+    team.Run(3, [&](int64_t, int) { ++tasks; });
+    ASSERT_EQ(tasks, 3);
+    std::this_thread::sleep_for(std::chrono::microseconds(pause));
+  }
+}
+
 TEST(ThreadTeamTest, UsableCoresIsPositive) { EXPECT_GE(UsableCores(), 1); }
 
 }  // namespace
