@@ -7,8 +7,11 @@
 
 Every prompt carries a number of its own and has a stored answer, got by one client alone at
 temperature 0. Then the clients ask for random ones of them, streaming or not; a share closes the
-connection after a few tokens. Afterwards no request may run or wait. At last the load is raised to
-four times what may wait, and the time of each refusal is taken. Exits 1 if anything is wrong.
+connection after a few tokens. Afterwards no request may run or wait. Then
+the time from a client's leaving until its slot and its memory are free, in the middle of a long
+prompt and of an answer. At last the load is raised to four times what may wait: the time of each
+refusal is taken, and the speed of the streams that run, beside that without the refused ones.
+Exits 1 if anything is wrong.
 """
 import argparse
 import atexit
@@ -18,6 +21,7 @@ import json
 import pathlib
 import random
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -127,9 +131,9 @@ def read_stream(response, leave_after):
     return text
 
 
-def ask(port, number, stream, leave_after=None):
+def ask(port, number, stream, leave_after=None, timeout=300):
     """(status, text or None, seconds to the status line)."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     started = time.monotonic()
     try:
         connection.request("POST", "/v1/completions", body_of(number, stream),
@@ -210,6 +214,113 @@ class Soak:
         return None
 
 
+def released(server, rounds):
+    """Worst seconds until slot and planned memory are free, by what the client left."""
+    long_prompt = NOVEL[:6000]
+    worst = {}
+    for what, body, after in (
+            ("prompt", {"prompt": long_prompt, "max_tokens": 8, "cache_prompt": False}, 0.1),
+            ("answer", {"prompt": "Once upon a time", "max_tokens": 1500, "ignore_eos": True}, 0.3)):
+        times = []
+        for _ in range(rounds):
+            before = server.metric("hga_num_requests_running")
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+            connection.request("POST", "/v1/completions", json.dumps({**body, "stream": True}),
+                               {"Content-Type": "application/json"})
+            while server.metric("hga_num_requests_running") == before:
+                time.sleep(0.001)
+            time.sleep(after)
+            connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
+            left = time.monotonic()
+            while server.metric("hga_num_requests_running") != before:
+                time.sleep(0.001)
+            times.append(time.monotonic() - left)
+        worst[what] = max(times)
+    return worst
+
+
+class Streams:
+    """As many endless streams as there are slots, and the tokens they bring."""
+
+    def __init__(self, server, slots):
+        self.tokens = 0
+        self.gaps = []
+        self.lock = threading.Lock()
+        self.done = False
+        self.threads = [threading.Thread(target=self.read, args=(server, i)) for i in range(slots)]
+        for thread in self.threads:
+            thread.start()
+
+    def read(self, server, i):
+        while not self.done:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+            connection.request("POST", "/v1/completions", json.dumps(
+                {"prompt": f"{i} is the number of", "max_tokens": 1900, "ignore_eos": True,
+                 "temperature": 0, "stream": True}), {"Content-Type": "application/json"})
+            last = None
+            for line in connection.getresponse():
+                if self.done:
+                    break
+                if not line.startswith(b"data: {"):
+                    continue
+                now = time.monotonic()
+                with self.lock:
+                    self.tokens += 1
+                    if last is not None:
+                        self.gaps.append(now - last)
+                last = now
+            connection.close()
+
+    def rate(self, seconds):
+        """Tokens a second of all streams, and the longest pause of one."""
+        with self.lock:
+            tokens, gaps = self.tokens, len(self.gaps)
+        time.sleep(seconds)
+        with self.lock:
+            return (self.tokens - tokens) / seconds, max(self.gaps[gaps:], default=0)
+
+    def end(self):
+        self.done = True
+        for thread in self.threads:
+            thread.join()
+
+
+def streams_under_overload(server, slots, waiting, seconds):
+    """All slots stream and the queue is full; then four times as many clients ask again and
+    again."""
+    streams = Streams(server, slots)
+    while server.metric("hga_num_requests_running") < slots:
+        time.sleep(0.01)
+    stop = threading.Event()
+    refused = []
+
+    def ask_again(wait):
+        while not stop.is_set():
+            try:
+                status, _, taken = ask(server.port, 0, False, timeout=0.5 if wait else 300)
+            except OSError:
+                continue  # it waited in the queue
+            if status == 429:
+                refused.append(taken)
+                stop.wait(1)  # what Retry-After says
+
+    crowd = [threading.Thread(target=ask_again, args=(True,), daemon=True)
+             for _ in range(4 * (slots + waiting))]
+    alone = streams.rate(seconds)
+    for thread in crowd:
+        thread.start()
+    time.sleep(1)
+    crowded = streams.rate(seconds)
+    stop.set()
+    for thread in crowd:
+        thread.join()
+    after = streams.rate(seconds)
+    streams.end()
+    return {"before": alone, "under": crowded, "after": after, "refusals": len(refused),
+            "refusal_seconds_worst": max(refused, default=None)}
+
+
 def overload(server, expected, clients):
     """Seconds that refusals took, and how many answers came, all right."""
     refused, right, wrong = [], [], []
@@ -241,6 +352,7 @@ def main():
     parser.add_argument("--leave", type=float, default=0.3)
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--waiting", type=int, default=64)
+    parser.add_argument("--rate-seconds", type=float, default=10)
     parser.add_argument("--json")
     arguments = parser.parse_args()
     server = Server(arguments.hga, arguments.model, "--slots", str(arguments.slots),
@@ -251,6 +363,9 @@ def main():
     soak.run()
     report = dict(soak.counts, idle_after_seconds=soak.seconds_until_idle(),
                   memory_before=before, memory_after=server.memory())
+    report["released_seconds"] = released(server, 5)
+    report["streams"] = streams_under_overload(server, arguments.slots, arguments.waiting,
+                                               arguments.rate_seconds)
     room = arguments.slots + arguments.waiting
     refused, right, wrong = overload(server, soak.expected, 4 * room)
     report["overload"] = {

@@ -82,6 +82,11 @@ void AddServerOptions(CLI::App& verb, ServerFlags* flags) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str()
       ->group(kRequestGroup);
+  verb.add_option("--request-timeout", flags->request_seconds,
+                  "Seconds a request may take, waiting included, before it is ended; 0: any")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str()
+      ->group(kRequestGroup);
   AddSizeOption(verb, "--slots-mem", &flags->slots_memory,
                 "Most memory of all slots; requests wait for room; 0: no bound")
       ->group(kRequestGroup);
@@ -108,6 +113,7 @@ Result<server::ServerOptions> MakeServerOptions(const ServerFlags& flags) {
   options.allowed_hosts = flags.allowed_hosts;
   options.cors_origins = flags.cors_origins;
   options.ping_seconds = flags.ping_seconds;
+  options.request_seconds = flags.request_seconds;
   return options;
 }
 

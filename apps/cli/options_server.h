@@ -26,6 +26,7 @@ struct ServerFlags {
   bool any_model = false;
   double drain_seconds = 30;
   double ping_seconds = 30;
+  double request_seconds = 0;
   int slots = 4;
   int max_waiting = 64;
   int64_t max_waiting_tokens = 1 << 20;

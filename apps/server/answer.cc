@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -103,7 +104,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       const std::lock_guard lock(mutex_);
       choice = choice_;
       text_ = std::make_unique<ChoiceText>(tokenizer(), job_.common.stops,
-                                           job_.common.top_logprobs >= 0, job_.find_tool_calls);
+                                           job_.common.top_logprobs >= 0, job_.tool_calls);
       begun_ = false;
       request = MakeRequest();
     }
@@ -139,6 +140,10 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     request.prompt_logprobs = job_.prompt_logprobs;
     request.reuse_prefix = common.reuse_prefix;
     request.owner = job_.owner;
+    // What earlier choices have left of it.
+    constexpr double kLeast = 1e-3;
+    const double seconds = service_.options.request_seconds;
+    if (seconds > 0) request.seconds = std::max(kLeast, seconds - SecondsSince(start_));
     if (job_.grammar != nullptr) request.constraint = job_.grammar->Start();
     request.listener = shared_from_this();
     return request;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/server/choice_text.h"
 #include "apps/server/common_request.h"
 #include "hga/constraint.h"
 #include "hga/scheduler.h"
@@ -24,7 +25,7 @@ struct AnswerJob {
   bool no_answer = false;           // the echo alone
   bool prompt_logprobs = false;
   std::shared_ptr<const Grammar> grammar;  // may be null
-  bool find_tool_calls = false;
+  ToolCalls tool_calls = ToolCalls::kNone;
   std::string owner;
 
   // Choices are numbered prompt by prompt.

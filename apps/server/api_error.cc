@@ -45,6 +45,8 @@ HttpResponse ErrorResponse(const ApiError& error) {
   if (error.retry_after > 0) {
     response.headers.push_back({"Retry-After", fmt::format("{}", error.retry_after)});
   }
+  // openai-python would begin all over, twice.
+  if (error.status == 504) response.headers.push_back({"X-Should-Retry", "false"});
   if (error.status == 401) response.headers.push_back({"WWW-Authenticate", "Bearer"});
   return response;
 }
@@ -58,6 +60,8 @@ ApiError FromStatus(const Status& status) {
       return {404, status.message()};
     case StatusCode::kResourceExhausted:
       return {429, status.message(), "", "queue_full", 1};
+    case StatusCode::kDeadlineExceeded:
+      return {504, status.message(), "", "timeout"};
     case StatusCode::kCancelled:
       return {503, "the server is ending", "", "shutting_down", 5};
     default:

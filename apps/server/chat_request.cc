@@ -109,11 +109,6 @@ void ReadFormat(Fields& fields, ChatRequest* out) {
     inner.Fail("type", "must be text, json_object or json_schema");
   }
   if (!inner.ok()) return fields.Fail(inner.error());
-  if (out->format != AnswerFormat::kText && !out->prompt.tools.empty()) {
-    fields.Fail("response_format",
-                "JSON answers and tools exclude each other; tool_choice none "
-                "allows it");
-  }
 }
 
 void ReadLogprobs(Fields& fields, CommonRequest* common) {

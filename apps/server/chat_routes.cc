@@ -10,19 +10,28 @@
 namespace hga::server {
 namespace {
 
+// Calls that must come leave no room for the format.
+bool IsJson(const ChatRequest& request) {
+  return request.format != AnswerFormat::kText && !request.prompt.tools_required;
+}
+
+// Null: any text.
 Result<std::shared_ptr<const Grammar>> MakeGrammar(const ServedModel& model,
                                                    const ChatRequest& request) {
-  switch (request.format) {
-    case AnswerFormat::kJsonObject:
-      return Grammar::JsonObject(model.vocabulary);
-    case AnswerFormat::kJsonSchema:
-      return Grammar::JsonSchema(model.vocabulary, request.schema);
-    case AnswerFormat::kText:
-      break;
+  const ChatPrompt& prompt = request.prompt;
+  const bool json = IsJson(request);
+  std::shared_ptr<const Grammar> format;
+  if (json) {
+    HGA_ASSIGN_OR_RETURN(format, request.format == AnswerFormat::kJsonObject
+                                     ? Grammar::JsonObject(model.vocabulary)
+                                     : Grammar::JsonSchema(model.vocabulary, request.schema));
   }
-  if (request.prompt.tools.empty()) return std::shared_ptr<const Grammar>();
-  return Grammar::ToolCalls(model.vocabulary, request.prompt.tools, request.prompt.tools_required,
-                            request.prompt.parallel_tool_calls);
+  if (prompt.tools.empty()) return format;
+  // Beside JSON there is no free text around calls.
+  HGA_ASSIGN_OR_RETURN(
+      auto calls, Grammar::ToolCalls(model.vocabulary, prompt.tools, prompt.tools_required || json,
+                                     prompt.parallel_tool_calls));
+  return json ? Grammar::Either(std::move(format), std::move(calls)) : calls;
 }
 
 // Nothing once an error was sent.
@@ -58,8 +67,10 @@ void PostChat(Service* service, RouteCall call) {
   auto grammar = MakeGrammar(model, request);
   if (!grammar.ok()) {
     ApiError error = FromStatus(grammar.status());
-    error.param = request.format == AnswerFormat::kText ? "tools" : "response_format";
-    error.message = error.param + ": " + error.message;
+    const bool tools = !request.prompt.tools.empty(), format = IsJson(request);
+    error.param = format ? "response_format" : "tools";
+    error.message =
+        (tools && format ? "response_format or tools" : error.param) + ": " + error.message;
     return Fail(call, error);
   }
   AnswerJob job;
@@ -68,7 +79,9 @@ void PostChat(Service* service, RouteCall call) {
   job.common = std::move(request.common);
   job.prompts.push_back(std::move(*ids));
   job.grammar = std::move(*grammar);
-  job.find_tool_calls = !request.prompt.tools.empty();
+  if (!request.prompt.tools.empty()) {
+    job.tool_calls = IsJson(request) ? ToolCalls::kOnlyCalls : ToolCalls::kAnywhere;
+  }
   Submit(service, call, std::move(job));
 }
 

@@ -25,9 +25,12 @@ TokenText Describe(const Tokenizer& tokenizer, const GeneratedToken& token) {
 }
 
 ChoiceText::ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stops, bool logprobs,
-                       bool find_tool_calls)
-    : tokenizer_(tokenizer), filter_(std::move(stops)), logprobs_(logprobs) {
-  if (find_tool_calls) tools_ = std::make_unique<ToolCallParser>();
+                       ToolCalls tool_calls)
+    : tokenizer_(tokenizer),
+      filter_(std::move(stops)),
+      logprobs_(logprobs),
+      undecided_(tool_calls == ToolCalls::kOnlyCalls) {
+  if (tool_calls != ToolCalls::kNone) tools_ = std::make_unique<ToolCallParser>();
 }
 
 ChoicePiece ChoiceText::Push(const GeneratedToken& token) {
@@ -58,11 +61,19 @@ void ChoiceText::Release(const std::string& shown, ChoicePiece* piece) {
     piece->tokens.push_back(std::move(held_.front()));
     held_.pop_front();
   }
+  if (undecided_) DecideCallsOrJson(shown);
   if (tools_ == nullptr) {
     piece->text += shown;
     return;
   }
   AddEvents(tools_->Push(shown), piece);
+}
+
+void ChoiceText::DecideCallsOrJson(const std::string& shown) {
+  const size_t first = shown.find_first_not_of(" \t\r\n");
+  if (first == shown.npos) return;
+  undecided_ = false;
+  if (shown[first] != '<') tools_.reset();
 }
 
 void ChoiceText::AddEvents(std::vector<ToolCallEvent> events, ChoicePiece* piece) {

@@ -49,10 +49,17 @@ struct ChoicePiece {
 
 TokenText Describe(const Tokenizer& tokenizer, const GeneratedToken& token);
 
+// Where calls of tools are looked for.
+enum class ToolCalls {
+  kNone,
+  kAnywhere,   // among text
+  kOnlyCalls,  // an answer that does not begin with one is JSON, whatever its strings say
+};
+
 class ChoiceText {
  public:
   ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stops, bool logprobs,
-             bool find_tool_calls);
+             ToolCalls tool_calls);
 
   ChoicePiece Push(const GeneratedToken& token);
   ChoicePiece Finish();
@@ -61,6 +68,7 @@ class ChoiceText {
 
  private:
   void Release(const std::string& shown, ChoicePiece* piece);
+  void DecideCallsOrJson(const std::string& shown);
   void AddEvents(std::vector<ToolCallEvent> events, ChoicePiece* piece);
 
   const Tokenizer& tokenizer_;
@@ -69,6 +77,7 @@ class ChoiceText {
   const bool logprobs_;
   std::unique_ptr<ToolCallParser> tools_;  // null: all is text
   int calls_ = 0;                          // complete ones
+  bool undecided_ = false;                 // calls or JSON
   std::deque<TokenText> held_;             // whose text is not shown yet
   size_t owed_ = 0;                        // bytes shown, less those of released tokens
 };

@@ -39,6 +39,8 @@ const char* Reason(int status) {
       return "Request Header Fields Too Large";
     case 503:
       return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
     default:
       return status < 500 ? "Bad Request" : "Internal Server Error";
   }

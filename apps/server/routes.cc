@@ -147,7 +147,7 @@ std::optional<HttpResponse> Router::CheckHead(HttpRequest& request, const BodyHe
     HttpResponse answer = ErrorResponse(
         {status, status == 404 ? "there is no such path" : "this path has other methods", "",
          status == 404 ? "not_found" : "method_not_allowed"});
-    if (status == 405) answer.headers.push_back({"Allow", allow});
+    if (status == 405) answer.headers.push_back({"Allow", allow + ", OPTIONS"});
     return answer;
   }
   if (route->needs_key) {

@@ -25,6 +25,7 @@ struct ServerOptions {
   std::vector<std::string> allowed_hosts;  // further values of Host; "*": any
   std::vector<std::string> cors_origins;   // "*": any
   double ping_seconds = 30;                // of silence in a stream; 0: none
+  double request_seconds = 0;              // all answers of a request, waiting included; 0: any
   int workers = 4;
   std::string version;                                    // for /version
   std::string metrics_name;                               // value of the label model_name

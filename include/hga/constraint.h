@@ -60,6 +60,9 @@ class Grammar {
   static Result<std::shared_ptr<const Grammar>> ToolCalls(
       std::shared_ptr<const Vocabulary> vocabulary, std::span<const ToolSpec> tools, bool required,
       bool parallel);
+  // Answers of one or the other; both of one vocabulary.
+  static std::shared_ptr<const Grammar> Either(std::shared_ptr<const Grammar> a,
+                                               std::shared_ptr<const Grammar> b);
 
   virtual ~Grammar() = default;
   virtual std::unique_ptr<Constraint> Start() const = 0;

@@ -104,6 +104,9 @@ struct GenerationRequest {
   bool prompt_logprobs = false;   // also of the prompt (which is then read from its beginning)
   bool trace_plans = false;
   bool reuse_prefix = true;  // take K/V of a kept sequence with the same beginning
+  // From Submit to the end; then it ends as kError with kDeadlineExceeded, between two passes. 0:
+  // no limit.
+  double seconds = 0;
   // Who asks. Kept K/V serve requests of the same owner only. At most 64 characters.
   std::string owner;
   std::unique_ptr<Constraint> constraint;  // may be null

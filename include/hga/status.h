@@ -19,6 +19,7 @@ enum class StatusCode {
   kResourceExhausted,  // a budget, a limit or memory
   kIoError,            // the operating system refused a read or a write
   kCancelled,          // the caller's callback asked to stop
+  kDeadlineExceeded,   // it took longer than the caller allowed
   kInternal,           // a bug of ours
 };
 
@@ -50,6 +51,9 @@ inline Status ResourceExhausted(std::string m) {
 }
 inline Status IoError(std::string m) { return {StatusCode::kIoError, std::move(m)}; }
 inline Status Cancelled(std::string m) { return {StatusCode::kCancelled, std::move(m)}; }
+inline Status DeadlineExceeded(std::string m) {
+  return {StatusCode::kDeadlineExceeded, std::move(m)};
+}
 inline Status Internal(std::string m) { return {StatusCode::kInternal, std::move(m)}; }
 
 // A value or the Status that explains its absence. Reading the value of a failed Result ends the

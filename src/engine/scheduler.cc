@@ -100,6 +100,7 @@ Status SchedulerImpl::CheckRequest(const GenerationRequest& r) const {
     return InvalidArgument(
         fmt::format("owner: {} characters, allowed are {}", r.owner.size(), kMostOwner));
   }
+  if (!(r.seconds >= 0)) return InvalidArgument("seconds: must be 0 or more");
   if (r.listener == nullptr) return InvalidArgument("listener: there is none");
   return Validate(r.sampling);
 }
@@ -235,6 +236,7 @@ bool SchedulerImpl::TakeOrders() {
   }
   for (const auto& command : commands) command();
   EndCancelled();
+  EndLate();
   return true;
 }
 
@@ -263,6 +265,41 @@ void SchedulerImpl::EndCancelled() {
     if (slot.running != nullptr && cancelled.contains(slot.running->id)) {
       Finish(slot, GenerationFinish::kCancelled, OkStatus());
     }
+  }
+}
+
+void SchedulerImpl::EndLate() {
+  const auto now = Clock::now();
+  const auto is_late = [now](const GenerationRequest& request, Clock::time_point since) {
+    return request.seconds > 0 &&
+           std::chrono::duration<double>(now - since).count() > request.seconds;
+  };
+  const auto error = [](const GenerationRequest& request) {
+    return DeadlineExceeded(fmt::format("not finished after {:.1f} s", request.seconds));
+  };
+  std::vector<Waiting> late;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto w = waiting_.begin(); w != waiting_.end();) {
+      if (!is_late(w->request, w->since)) {
+        ++w;
+        continue;
+      }
+      waiting_tokens_ -= static_cast<int64_t>(w->request.prompt.size());
+      late.push_back(std::move(*w));
+      w = waiting_.erase(w);
+    }
+  }
+  for (const Waiting& w : late) {
+    ++counts_.failed;
+    GenerationEnd end = Ended(GenerationFinish::kError, w.request, w.since);
+    end.error = error(w.request);
+    Tell(w.request, end);
+  }
+  for (Slot& slot : table_.slots()) {
+    const RunningRequest* run = slot.running.get();
+    if (run == nullptr || !is_late(run->request, run->submitted)) continue;
+    Finish(slot, GenerationFinish::kError, error(run->request));
   }
 }
 

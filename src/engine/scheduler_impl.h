@@ -70,6 +70,7 @@ class SchedulerImpl final : public Scheduler {
   // Between two passes, on the thread. False: the scheduler ends.
   bool TakeOrders();
   void EndCancelled();
+  void EndLate();
   void Admit();
   void StartIn(Slot& slot, Waiting&& waiting, int64_t cached);
   void Pass();

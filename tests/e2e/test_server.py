@@ -168,6 +168,34 @@ class OpenAiPython(ServerTest):
             self.assertEqual((name, reason), ("look_up", "tool_calls"))
             self.assertIn(json.loads(arguments)["word"], ("sea", "sky"))
 
+    def test_tools_beside_a_format_are_called_or_the_answer_is_json(self):
+        kinds = set()
+        for seed in range(12):
+            answer = self.chat(max_tokens=400, temperature=1.5, seed=seed, tools=TOOLS,
+                               parallel_tool_calls=False, stream=seed % 2 == 1, response_format={
+                                   "type": "json_schema",
+                                   "json_schema": {"name": "pet", "schema": SCHEMA}})
+            if seed % 2 == 1:
+                chunks = list(answer)
+                text = "".join(c.choices[0].delta.content or "" for c in chunks)
+                arguments = "".join(d.function.arguments or "" for c in chunks
+                                    for d in c.choices[0].delta.tool_calls or [])
+                reason = chunks[-1].choices[0].finish_reason
+            else:
+                message = answer.choices[0].message
+                text = message.content or ""
+                arguments = message.tool_calls[0].function.arguments if message.tool_calls else ""
+                reason = answer.choices[0].finish_reason
+            if reason == "length":
+                continue
+            kinds.add(reason)
+            if reason == "tool_calls":
+                self.assertIn(json.loads(arguments)["word"], ("sea", "sky"))
+                self.assertEqual(text.strip(), "")
+            else:
+                self.assertEqual(set(json.loads(text)), {"kind", "age"})
+        self.assertTrue(kinds)
+
     def test_a_conversation_with_tools_is_taken(self):
         answer = self.chat([
             {"role": "developer", "content": "Be short."},
@@ -362,6 +390,38 @@ class LeavingAndWaiting(ServerTest):
         self.server.wait_for(self.idle, seconds=30)
         self.server.wait_for(lambda: b" 499 " in self.server.text())
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
+
+
+class AnyModelInTime(ServerTest):
+    flags = ("--any-model", "--request-timeout", "0.7")
+    LONG = {"messages": USER, "max_tokens": 3900, "ignore_eos": True}
+
+    def test_any_model_is_served_under_the_name_that_was_asked_for(self):
+        answer = self.server.post(CHAT, {"model": "gpt-x", "messages": USER, "max_tokens": 1})
+        self.assertEqual(answer["model"], "gpt-x")
+        self.assertEqual([m["id"] for m in self.server.request("GET", "/v1/models")[2]["data"]],
+                         ["hga-mini"])
+
+    def test_what_takes_too_long_is_ended(self):
+        started = time.monotonic()
+        status, headers, content = self.server.request("POST", CHAT, self.LONG)
+        self.assertEqual((status, content["error"]["code"]), (504, "timeout"))
+        self.assertEqual(headers["X-Should-Retry"], "false")
+        self.assertIn("0.7 s", content["error"]["message"])
+        self.assertLess(time.monotonic() - started, 10)
+        events = self.server.events(CHAT, {**self.LONG, "stream": True})
+        self.assertEqual(json.loads(events[-1])["error"]["code"], "timeout")
+        self.assertIn("choices", json.loads(events[-2]))
+        self.assertEqual(self.server.metric("hga_num_requests_running"), 0)
+
+    @unittest.skipIf(openai is None, "openai is not installed")
+    def test_openai_python_does_not_begin_again(self):
+        with openai.OpenAI(base_url=self.server.url + "/v1", api_key="any") as client:
+            before = self.server.text().count(b" 504 ")
+            with self.assertRaises(openai.InternalServerError):
+                client.chat.completions.create(model="m", messages=USER, max_tokens=3900,
+                                               extra_body={"ignore_eos": True})
+            self.assertEqual(self.server.text().count(b" 504 "), before + 1)
 
 
 class ManyAtOnce(ServerTest):

@@ -425,9 +425,9 @@ class GoodHttp(unittest.TestCase):
 
     def test_allow_names_the_methods(self):
         _, headers, _ = self.server.request("PUT", "/v1/models")
-        self.assertEqual(headers["Allow"], "GET, HEAD")
+        self.assertEqual(headers["Allow"], "GET, HEAD, OPTIONS")
         _, headers, _ = self.server.request("GET", CHAT)
-        self.assertEqual(headers["Allow"], "POST")
+        self.assertEqual(headers["Allow"], "POST, OPTIONS")
 
 
 if __name__ == "__main__":

@@ -276,6 +276,34 @@ TEST_F(SchedulerTest, RequestsAreCancelled) {
   EXPECT_EQ(scheduler->stats().cancelled, 2);
 }
 
+TEST_F(SchedulerTest, LateRequestsEnd) {
+  OpenEngine();
+  const auto scheduler = Start(Options(1));
+  ASSERT_NE(scheduler, nullptr);
+  const auto running = std::make_shared<Recorder>();
+  const auto waiting = std::make_shared<Recorder>();
+  GenerationRequest first = Request(Prompt(100, 2, vocab()), 1900, running);
+  first.seconds = 0.5;
+  GenerationRequest second = Request(Prompt(100, 3, vocab()), 100, waiting);
+  second.seconds = 0.01;
+  ASSERT_TRUE(scheduler->Submit(std::move(first)).ok());
+  running->WaitForPrefill();
+  ASSERT_TRUE(scheduler->Submit(std::move(second)).ok());
+  for (const auto& late : {waiting, running}) {
+    EXPECT_EQ(late->Wait().finish, GenerationFinish::kError);
+    EXPECT_EQ(late->end_.error.code(), StatusCode::kDeadlineExceeded);
+  }
+  EXPECT_TRUE(waiting->progress_.empty());
+  EXPECT_LT(running->tokens_.size(), 1900u);
+  EXPECT_EQ(scheduler->stats().failed, 2);
+  EXPECT_EQ(scheduler->stats().waiting_tokens, 0);
+  // In time is in time.
+  GenerationEnd end;
+  GenerationRequest third = Request(Prompt(100, 2, vocab()), 3, nullptr);
+  third.seconds = 600;
+  EXPECT_EQ(Ask(*scheduler, std::move(third), &end).size(), 3u);
+}
+
 TEST_F(SchedulerTest, TooManyAreRefused) {
   OpenEngine();
   SchedulerOptions options = Options(1);
@@ -337,6 +365,7 @@ TEST_F(SchedulerTest, BadRequestsAreNamed) {
   };
   using R = GenerationRequest;
   EXPECT_NE(why([](R& r) { r.prompt.clear(); }).find("prompt"), std::string::npos);
+  EXPECT_NE(why([](R& r) { r.seconds = -1; }).find("seconds"), std::string::npos);
   EXPECT_NE(why([](R& r) { r.prompt[3] = -1; }).find("-1"), std::string::npos);
   EXPECT_NE(why([&](R& r) { r.prompt[3] = vocab(); }).find("prompt"), std::string::npos);
   EXPECT_NE(why([](R& r) { r.max_tokens = 0; }).find("max_tokens"), std::string::npos);

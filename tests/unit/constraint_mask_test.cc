@@ -121,6 +121,28 @@ TEST(ConstraintMask, ToolCalls) {
   EXPECT_EQ(code({{"a", R"({"not":{}})"}}), StatusCode::kUnsupported);
 }
 
+// JSON or calls, told apart by the first byte; each is held to its own rules from there on.
+TEST(ConstraintMask, EitherOfTwo) {
+  const auto json = Make(R"({"type":"object","properties":{"a":{"const":"<tool_call>"}},
+                             "required":["a"],"additionalProperties":false})");
+  const auto calls = Grammar::ToolCalls(Bytes(), kTools, true, true).value();
+  const auto either = Grammar::Either(json, calls);
+  const std::string text = R"({"a":"<tool_call>"})", get = kGet;
+  EXPECT_TRUE(Fits(*either, text));
+  EXPECT_TRUE(Fits(*either, get));
+  EXPECT_TRUE(Fits(*either, get + "\n" + kNow));
+  EXPECT_FALSE(Fits(*either, ""));
+  EXPECT_FALSE(Fits(*either, "text"));
+  EXPECT_FALSE(Fits(*either, text + get));
+  EXPECT_FALSE(Fits(*either, get + text));
+  // Both go on: what ends one of them may be in the middle of the other.
+  const auto nested = Grammar::Either(Make(R"({"const":12})"), Make(R"({"const":123})"));
+  EXPECT_TRUE(Fits(*nested, "12"));
+  EXPECT_TRUE(Fits(*nested, "123"));
+  EXPECT_FALSE(Fits(*nested, "1"));
+  EXPECT_FALSE(Fits(*nested, "1234"));
+}
+
 // The tag as one token of its own, as Qwen3 has it, or begun in one token and completed in another.
 TEST(ConstraintMask, TheTagOfACallMayBeAToken) {
   const ByteTokenizer tokenizer({"<tool_call>", "a <tool_", "call>\n{\"", "call>x"});

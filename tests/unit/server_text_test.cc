@@ -24,7 +24,7 @@ class ServerText : public testing::Test {
     bool called = false;
   };
   Seen Run(const std::string& text, std::vector<std::string> stops, bool logprobs = true,
-           bool tools = false) {
+           ToolCalls tools = ToolCalls::kNone) {
     ChoiceText choice(*tokenizer_, std::move(stops), logprobs, tools);
     Seen seen;
     const auto ids = tokenizer_->Encode(text, false);
@@ -82,7 +82,7 @@ TEST_F(ServerText, CallsAreTakenOutOfTheText) {
   const std::string call = R"(<tool_call>
 {"name": "f", "arguments": {"x": [1, "</tool_call>"]}}
 </tool_call>)";
-  const Seen seen = Run("I look. " + call, {}, false, true);
+  const Seen seen = Run("I look. " + call, {}, false, ToolCalls::kAnywhere);
   EXPECT_TRUE(seen.called);
   EXPECT_EQ(seen.text.find("tool_call"), std::string::npos) << seen.text;
   std::string name, arguments;
@@ -94,7 +94,21 @@ TEST_F(ServerText, CallsAreTakenOutOfTheText) {
   }
   EXPECT_EQ(name, "f");
   EXPECT_EQ(Json::parse(arguments), Json::parse(R"({"x": [1, "</tool_call>"]})"));
-  EXPECT_EQ(Run(call, {}, false, false).text, call);
+  EXPECT_EQ(Run(call, {}, false).text, call);
+}
+
+TEST_F(ServerText, AnAnswerThatBeginsAsJsonHasNoCalls) {
+  const std::string call = R"(<tool_call>
+{"name": "f", "arguments": {}}
+</tool_call>)";
+  const std::string json =
+      R"( {"a": "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>"})";
+  const Seen text = Run(json, {}, false, ToolCalls::kOnlyCalls);
+  EXPECT_FALSE(text.called);
+  EXPECT_EQ(text.text, json);
+  const Seen called = Run(call, {}, false, ToolCalls::kOnlyCalls);
+  EXPECT_TRUE(called.called);
+  EXPECT_EQ(called.text, "");
 }
 
 TEST(ServerAnswerJson, LogprobsNeverHoldInfinity) {
