@@ -11,8 +11,19 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 
 from cli_support import HGA, MODEL, environment
+
+
+CHAT = "/v1/chat/completions"
+USER = [{"role": "user", "content": "Tell me a story about the sea."}]
+SCHEMA = {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]}, "age": {"enum": [1, 2]}},
+          "required": ["kind", "age"], "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {
+    "name": "look_up", "description": "Looks a word up",
+    "parameters": {"type": "object", "properties": {"word": {"enum": ["sea", "sky"]}},
+                   "required": ["word"], "additionalProperties": False}}}]
 
 
 class Server:
@@ -108,6 +119,15 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+
+class ServerTest(unittest.TestCase):
+    flags = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.flags)
+        cls.addClassCleanup(cls.server.close)
 
 
 def read_until_quiet(connection, timeout):
