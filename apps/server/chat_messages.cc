@@ -52,6 +52,10 @@ Json ReadToolCalls(Fields& message) {
       return calls;
     }
     Json arguments = call["function"].value("arguments", Json("{}"));
+    if (!arguments.is_string() && !arguments.is_object()) {
+      message.Fail("tool_calls", "arguments are neither a string nor an object");
+      return calls;
+    }
     if (arguments.is_string()) {
       auto parsed = ParseJson(arguments.get_ref<const std::string&>(), kLimits);
       if (parsed.ok() && parsed->is_object()) arguments = std::move(*parsed);

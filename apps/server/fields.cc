@@ -9,10 +9,19 @@
 namespace hga::server {
 namespace {
 
-// nlohmann keeps what does not fit int64 as unsigned or as a float.
-bool IsInteger(const Json& value) {
-  return value.is_number_integer() &&
-         (!value.is_number_unsigned() || value.get<uint64_t>() <= uint64_t{INT64_MAX});
+// nlohmann keeps what does not fit int64 as unsigned or as a float. 8.0 is an integer to JSON
+// Schema and to clients whose language has one type of number.
+std::optional<int64_t> IntegerOf(const Json& value) {
+  if (value.is_number_float()) {
+    constexpr double kExact = 9007199254740992;  // 2^53
+    const auto number = value.get<double>();
+    if (!(std::fabs(number) <= kExact) || number != std::floor(number)) return std::nullopt;
+    return static_cast<int64_t>(number);
+  }
+  if (!value.is_number_integer()) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX})
+    return std::nullopt;
+  return value.get<int64_t>();
 }
 
 }  // namespace
@@ -32,11 +41,12 @@ const Json* Fields::Find(std::string_view name) {
 std::optional<int64_t> Fields::Integer(std::string_view name, int64_t least, int64_t most) {
   const Json* value = Find(name);
   if (value == nullptr) return std::nullopt;
-  if (!IsInteger(*value) || value->get<int64_t>() < least || value->get<int64_t>() > most) {
+  const std::optional<int64_t> number = IntegerOf(*value);
+  if (!number || *number < least || *number > most) {
     Fail(name, fmt::format("must be an integer from {} to {}", least, most));
     return std::nullopt;
   }
-  return value->get<int64_t>();
+  return number;
 }
 
 std::optional<double> Fields::Number(std::string_view name, double least, double most) {
@@ -130,12 +140,12 @@ bool ReadIds(Fields& fields, std::string_view name, const Json& array, int vocab
              std::vector<int32_t>* ids) {
   ids->reserve(array.size());
   for (const Json& value : array) {
-    const bool good = IsInteger(value) && value.get<int64_t>() >= 0 && value.get<int64_t>() < vocab;
-    if (!good) {
+    const std::optional<int64_t> id = IntegerOf(value);
+    if (!id || *id < 0 || *id >= vocab) {
       fields.Fail(name, fmt::format("item {} is no token id from 0 to {}", ids->size(), vocab - 1));
       return false;
     }
-    ids->push_back(static_cast<int32_t>(value.get<int64_t>()));
+    ids->push_back(static_cast<int32_t>(*id));
   }
   return true;
 }

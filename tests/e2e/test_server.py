@@ -161,6 +161,14 @@ class LeavingAndWaiting(ServerTest):
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
 
 
+class Numbers(ServerTest):
+    def test_whole_numbers_may_be_written_with_a_fraction_of_zero(self):
+        fields = {"prompt": ids_of("The sea"), "max_tokens": 2, "seed": 3}
+        answer = self.server.post("/v1/completions", fields)
+        same = json.dumps(fields).replace("2,", "2.0,").replace("[", "[ ").encode()
+        self.assertEqual(self.server.post("/v1/completions", same)["choices"], answer["choices"])
+
+
 class AnyModelInTime(ServerTest):
     flags = ("--any-model", "--request-timeout", "0.7")
     LONG = {"messages": USER, "max_tokens": 3900, "ignore_eos": True}

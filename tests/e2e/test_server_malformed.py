@@ -254,6 +254,8 @@ FIELDS = [
     (CHAT, {"messages": USER, "top_logprobs": 2}, "top_logprobs"),
     (CHAT, {"messages": USER, "logprobs": 1}, "logprobs"),
     (CHAT, {"messages": USER, "max_completion_tokens": 0}, "max_completion_tokens"),
+    (CHAT, {"messages": [{"role": "assistant", "tool_calls": [
+        {"function": {"name": "f", "arguments": False}}]}]}, "messages[0].tool_calls"),
     (CHAT, {"messages": USER, "response_format": "json"}, "response_format"),
     (CHAT, {"messages": USER, "response_format": {}}, "response_format.type"),
     (CHAT, {"messages": USER, "response_format": {"type": "json_schema"}},
