@@ -144,9 +144,9 @@ TEST(ServerTools, ChoiceLeavesWhatMayBeCalled) {
   ASSERT_EQ(named.tools.size(), 1U);
   EXPECT_EQ(named.tools[0].name, "g");
   EXPECT_NE(named.input.tools, "");
-  ApiError error;
-  Chat(two + R"(, "response_format": {"type": "json_object"}})", &error);
-  EXPECT_EQ(error.param, "response_format");
+  const ChatRequest both = Chat(two + R"(, "response_format": {"type": "json_object"}})");
+  EXPECT_EQ(both.format, AnswerFormat::kJsonObject);
+  EXPECT_EQ(both.prompt.tools.size(), 2U);
 }
 
 TEST(ServerCompletions, PromptsInFourShapes) {
