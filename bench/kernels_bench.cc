@@ -4,6 +4,9 @@
 #include <benchmark/benchmark.h>
 #include <cblas.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -123,6 +126,24 @@ void Report(benchmark::State& state, double flops, double bytes) {
       benchmark::Counter(1e-9 * bytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// GB/s of a plain sum over a history: the roof of one query, in the same pages. Best of several.
+double ReadRate(const History& history) {
+  const auto* words = reinterpret_cast<const uint64_t*>(history.kv.data());
+  const size_t count = history.kv.size() / 4;
+  double best = 0;
+  for (int pass = 0; pass < 7; ++pass) {
+    const auto start = std::chrono::steady_clock::now();
+    std::array<uint64_t, 8> sums{};
+    for (size_t i = 0; i < count; i += 8) {
+      for (size_t j = 0; j < 8; ++j) sums[j] += words[i + j];
+    }
+    benchmark::DoNotOptimize(sums);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    best = std::max(best, 8e-9 * static_cast<double>(count) / taken.count());
+  }
+  return best;
+}
+
 // Attention of `queries` queries after `context` tokens, 8 heads over 2 KV heads of 128.
 void AttendDense(benchmark::State& state) {
   const int queries = static_cast<int>(state.range(0));
@@ -133,11 +154,17 @@ void AttendDense(benchmark::State& state) {
   std::vector<float> out(q.size());
   AttendDenseParams p;
   history.Fill(q, queries, &out, &p);
+  if (queries == 1) state.counters["read GB/s"] = ReadRate(history);
   for (auto _ : state) ops->AttendDense(p);
   Report(state, 4.0 * 1024 * queries * static_cast<double>(context),
          1024.0 * static_cast<double>(context));
 }
-BENCHMARK(AttendDense)->Args({256, 4096})->Args({256, 16384})->Args({1, 4096})->Args({1, 65536});
+BENCHMARK(AttendDense)
+    ->Args({256, 4096})
+    ->Args({256, 16384})
+    ->Args({1, 4096})
+    ->Args({1, 65536})
+    ->Args({1, 524288});
 
 // A sample of 1,024 cells.
 void AttendSampled(benchmark::State& state) {
