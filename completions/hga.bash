@@ -25,10 +25,11 @@ _hga() {
   done
   COMPREPLY=()
   case $before in
-    --attention)
+    -a | --attention)
       mapfile -t COMPREPLY < <(compgen -W "$(_hga_help 'attention: .*' "${verbs[@]}" |
         sed 's/attention: //; s/,//g')" -- "$word")
       return ;;
+    -o | --output) mapfile -t COMPREPLY < <(compgen -W "md csv json jsonl" -- "$word"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto on off" -- "$word"); return ;;
     --isa) mapfile -t COMPREPLY < <(compgen -W "auto ssse3 avx2 avx3 avx3_bf16" -- "$word"); return ;;
     --key-mean) mapfile -t COMPREPLY < <(compgen -W "rotated mixed_rope" -- "$word"); return ;;

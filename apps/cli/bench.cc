@@ -469,7 +469,7 @@ void AddGridOptions(CLI::App& verb, BenchOptions* options) {
   list("--pg", options->pairs, "PROMPT+GENERATE pairs timed as one, comma separated");
   list("-d,--n-depth", options->depths, "Tokens that are there before" + form);
   list("-a,--attention", options->rules,
-       "Rules to measure: NAME[:field=value...], comma separated");
+       "NAME[:field=value...] to measure, comma separated. Rules of attention: " + PresetList());
 }
 
 }  // namespace

@@ -60,6 +60,8 @@ void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy = f
                      bool positional = false);
 // --attention and one flag per RoutingConfig field. `preset_flag` false leaves --attention to the
 // verb (for lists of presets).
+// The names of all presets, comma separated.
+std::string PresetList();
 void AddAttentionOptions(CLI::App& verb, AttentionOptions* options, bool preset_flag = true);
 // --quiet, -v, --color, --log-file, --log-json, --print-config.
 void AddGlobalOptions(CLI::App& verb, GlobalOptions* options);

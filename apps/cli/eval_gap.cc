@@ -371,7 +371,9 @@ void AddEvalGapCommand(CLI::App& eval, GlobalOptions& global, int* exit_code) {
   AddAttentionOptions(*verb, &options->flags, /*preset_flag=*/false);
   AddKvOptions(*verb, &options->kv);
   verb->add_option("--attention,-a", options->rules,
-                   "Rules to compare with dense: NAME[:field=value...], comma separated")
+                   "NAME[:field=value...] to compare with dense, comma separated. Rules of "
+                   "attention: " +
+                       PresetList())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--text", options->texts, "Text files (UTF-8); figures are means over them")

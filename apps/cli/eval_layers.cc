@@ -121,8 +121,9 @@ void AddEvalLayersCommand(CLI::App& eval, GlobalOptions& global, int* exit_code)
       "layers", "Per layer: error of each rule's attention output, entropy, mass beyond windows");
   AddModelOptions(*verb, &options->model);
   AddAttentionOptions(*verb, &options->flags, /*preset_flag=*/false);
-  verb->add_option("--attention,-a", options->rules,
-                   "Rules to look at: NAME[:field=value...], comma separated")
+  verb->add_option(
+          "--attention,-a", options->rules,
+          "NAME[:field=value...] to look at, comma separated. Rules of attention: " + PresetList())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--text", options->text, "Text file (UTF-8)")->required();

@@ -307,7 +307,9 @@ void AddEvalNeedleCommand(CLI::App& eval, GlobalOptions& global, int* exit_code)
   AddAttentionOptions(*verb, &options->flags, /*preset_flag=*/false);
   AddKvOptions(*verb, &options->kv);
   verb->add_option("--attention,-a", options->rules,
-                   "Rules to examine beside dense: NAME[:field=value...], comma separated")
+                   "NAME[:field=value...] to examine beside dense, comma separated. Rules of "
+                   "attention: " +
+                       PresetList())
       ->delimiter(',')
       ->capture_default_str();
   verb->add_option("--text", options->texts, "Text files (UTF-8) to hide facts in")->required();

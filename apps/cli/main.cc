@@ -72,6 +72,20 @@ void BeforeVerb(const CLI::App& app, const GlobalOptions& global) {
   }
 }
 
+// The first word that should be a verb and is none; "": there is no word.
+std::string UnknownVerb(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc && !at->get_subcommands(kEveryVerb).empty(); ++i) {
+    const std::string word = argv[i];
+    if (word.empty() || word.front() == '-') continue;
+    const auto named =
+        at->get_subcommands([&](const CLI::App* verb) { return verb->check_name(word); });
+    if (named.empty()) return word;
+    at = named.front();
+  }
+  return "";
+}
+
 int Main(int argc, char** argv) {
   std::setlocale(LC_CTYPE, "");  // for line editing; numbers stay as in C
   CatchInterrupts();
@@ -96,6 +110,10 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& error) {
     return error.get_exit_code();
+  } catch (const CLI::RequiredError& error) {
+    const std::string word = UnknownVerb(app, argc, argv);
+    if (word.empty()) return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return FailUsage(InvalidArgument("no verb \"" + word + "\"; hga --help lists what there is"));
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }

@@ -14,13 +14,6 @@ constexpr const char* kModelGroup = "Model";
 constexpr const char* kAttentionGroup = "Attention (a field left out keeps the preset's value)";
 constexpr const char* kOutputGroup = "Output";
 
-std::string PresetList() {
-  std::string list;
-  for (std::string_view name : PresetNames())
-    list += (list.empty() ? "" : ", ") + std::string(name);
-  return list;
-}
-
 bool AnyField(const AttentionOptions& o) {
   return o.group || o.key_span || o.chunk_key_span || o.value_span || o.sink_chunks ||
          o.local_chunks || o.groups_budget || o.chunk_beam || o.beam_share || o.trust || o.tail ||
@@ -102,6 +95,13 @@ Status ApplyLayers(const AttentionOptions& options, AttentionConfig* config) {
 
 }  // namespace
 
+std::string PresetList() {
+  std::string list;
+  for (std::string_view name : PresetNames())
+    list += (list.empty() ? "" : ", ") + std::string(name);
+  return list;
+}
+
 void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy, bool positional) {
   verb.add_option(positional ? "model,-m,--model" : "-m,--model", options->model,
                   "Checkpoint: a directory, or ORG/NAME from the local Hugging Face cache")
@@ -126,6 +126,14 @@ void AddModelOptions(CLI::App& verb, ModelOptions* options, bool allow_dummy, bo
       ->group(kModelGroup);
   verb.add_option("--isa", options->isa,
                   "Best instruction set to use: auto, ssse3, avx2, avx3 (AVX-512), avx3_bf16")
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            constexpr std::string_view kKnown[] = {"auto", "ssse3",     "avx2",
+                                                   "avx3", "avx3_bf16", "neon"};
+            const bool known = std::ranges::find(kKnown, name) != std::end(kKnown);
+            return known ? std::string() : "no instruction set '" + name + "'";
+          },
+          ""))
       ->capture_default_str()
       ->group(kModelGroup);
   verb.add_option("--span", options->span, "Most tokens computed in one pass (prefill)")

@@ -32,6 +32,26 @@ bool FindBelow(const CLI::App& app, const std::string& key) {
   return false;
 }
 
+// The verb that a section [a.b] is of; null: none.
+const CLI::App* VerbAt(const CLI::App& app, const std::vector<std::string>& section) {
+  const CLI::App* at = &app;
+  for (const std::string& name : section) {
+    const auto below =
+        at->get_subcommands([&](const CLI::App* verb) { return verb->check_name(name); });
+    if (below.empty()) return nullptr;
+    at = below.front();
+  }
+  return at;
+}
+
+std::string WhyUnknown(const CLI::App& app, const CLI::ConfigItem& item) {
+  if (item.parents.empty()) return "--config: no verb has the option \"" + item.name + "\"";
+  std::string section = item.parents.front();
+  for (size_t i = 1; i < item.parents.size(); ++i) section += "." + item.parents[i];
+  if (VerbAt(app, item.parents) == nullptr) return "--config: [" + section + "] is no verb";
+  return "--config: [" + section + "] has no option \"" + item.name + "\"";
+}
+
 bool IsNumberOrFlag(const std::string& text) {
   if (text == "true" || text == "false") return true;
   char* end = nullptr;
@@ -105,8 +125,14 @@ std::vector<CLI::ConfigItem> VerbConfig::from_config(std::istream& input) const 
       }
       if (option == nullptr && !flat) option = Find(*chain[item.parents.size() - 1], item.name);
     }
-    const bool elsewhere = option == nullptr && FindBelow(*app_, item.name);
-    if (elsewhere || (option != nullptr && IsSet(*option))) continue;
+    if (option == nullptr) {
+      const CLI::App* verb = VerbAt(*app_, item.parents);
+      const bool elsewhere = verb != nullptr && ((!flat && Find(*verb, item.name) != nullptr) ||
+                                                 FindBelow(*verb, item.name));
+      if (elsewhere) continue;
+      throw CLI::ParseError(WhyUnknown(*app_, item), CLI::ExitCodes::ConfigError);
+    }
+    if (IsSet(*option)) continue;
     kept.push_back(std::move(item));
   }
   return kept;

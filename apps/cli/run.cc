@@ -214,10 +214,11 @@ Status CheckMemory(const Checkpoint& checkpoint, const ModelOptions& model, cons
   const bool asked = kv.host_bytes > 0 || kv.device_bytes > 0 || !kv.directory.empty();
   for (const std::string& line : PlanLines(plan)) (asked ? Info : Detail)(line);
   if (plan.fits || length.allow_overcommit) return OkStatus();
-  return ResourceExhausted(
-      fmt::format("a run of {} tokens does not fit: {}; use a smaller --ctx, or --allow-overcommit "
-                  "to try anyway",
-                  FormatCount(context), plan.why));
+  // What an option bounds stays bounded.
+  const bool bounded = kv.device_bytes > 0 && plan.device_bytes > kv.device_bytes;
+  return ResourceExhausted(fmt::format(
+      "a run of {} tokens does not fit: {}; use a smaller --ctx{}", FormatCount(context), plan.why,
+      bounded ? " or a larger --kv-device-mem" : ", or --allow-overcommit to try anyway"));
 }
 
 std::set<int32_t> StopTokens(const ModelInfo& info, const StopFlags& stop,

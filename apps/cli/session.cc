@@ -117,7 +117,8 @@ void AddName(CLI::App* verb, SessionVerbFlags* flags) {
 }  // namespace
 
 void AddSessionCommand(CLI::App& app, GlobalOptions& global, int* exit_code) {
-  CLI::App* session = app.add_subcommand("session", "What --session keeps: list, check, remove");
+  CLI::App* session =
+      app.add_subcommand("session", "What --session keeps: list, verify, delete, prune");
   session->require_subcommand(1);
   const auto flags = std::make_shared<SessionVerbFlags>();
   CLI::App* list =

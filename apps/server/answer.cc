@@ -21,6 +21,12 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// A full disk is no full queue: asking again would not help.
+ApiError FailedAnswer(const Status& status) {
+  const bool full = status.code() == StatusCode::kResourceExhausted;
+  return full ? ApiError{500, status.message(), "", "out_of_resources"} : FromStatus(status);
+}
+
 class Answer : public GenerationListener, public std::enable_shared_from_this<Answer> {
  public:
   Answer(Service* service, AnswerJob job, std::shared_ptr<ResponseWriter> writer)
@@ -81,7 +87,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
       const bool error = end.finish == GenerationFinish::kError;
       Count(left_ || !error ? "abort" : "error", end);
       Note(left_ ? ", left" : ", failed");
-      if (!left_) output_->Fail(FromStatus(error ? end.error : Cancelled("")));
+      if (!left_) output_->Fail(error ? FailedAnswer(end.error) : FromStatus(Cancelled("")));
       return;
     }
     BeginOnce();
@@ -139,6 +145,7 @@ class Answer : public GenerationListener, public std::enable_shared_from_this<An
     context_ = static_cast<int64_t>(request.prompt.size());
     request.prompt_logprobs = job_.prompt_logprobs;
     request.reuse_prefix = common.reuse_prefix;
+    request.continues = choice_ > 0;
     request.owner = job_.owner;
     // What earlier choices have left of it.
     constexpr double kLeast = 1e-3;

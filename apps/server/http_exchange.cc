@@ -35,7 +35,8 @@ bool Exchange::Send(std::string bytes) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_ || overflow_ || ended_) return false;
-    fits = static_cast<int64_t>(queue_.size() + bytes.size()) <= queue_bytes_;
+    // What waits is bounded; one long event may come on top.
+    fits = static_cast<int64_t>(queue_.size()) <= queue_bytes_;
     if (fits) queue_ += bytes;
     overflow_ = !fits;
   }

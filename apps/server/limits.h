@@ -26,6 +26,8 @@ struct Limits {
   // JSON.
   int json_depth = 64;
   int64_t json_values = 4 << 20;
+  int64_t json_members = 2048;  // of one object
+  int64_t json_all_members = 1 << 18;
   // Fields.
   int64_t messages = 4096;
   int64_t parts = 4096;  // of one message
@@ -44,6 +46,7 @@ struct Limits {
   int64_t logit_bias = 1024;
   int64_t top_logprobs = 20;
   int64_t top_k = 1 << 20;
+  int64_t shown_tokens = 1 << 20;  // of /tokenize
   int64_t slot_name_bytes = 64;
   int64_t error_bytes = 200;  // of a client's text in a message
 };

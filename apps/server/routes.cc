@@ -161,6 +161,9 @@ std::optional<HttpResponse> Router::CheckHead(HttpRequest& request, const BodyHe
   if (coding != nullptr && *coding != "identity") {
     return ErrorResponse({415, "compressed bodies are not taken", "", "unsupported_encoding"});
   }
+  if (route->read_fields == nullptr && (body.chunked || body.length > 0)) {
+    return ErrorResponse({413, "this path takes no body", "", "body_too_large"});
+  }
   if (body.length > kLimits.body_bytes) {
     return ErrorResponse({413,
                           fmt::format("the body has {} bytes, at most {} are taken", body.length,

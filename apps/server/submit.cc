@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <ctime>
 #include <random>
 #include <utility>
@@ -42,7 +43,8 @@ std::optional<ApiError> CheckLengths(const AnswerJob& job, int64_t context) {
 bool CheckQueue(Service* service, const RouteCall& call) {
   const SchedulerStats stats = service->scheduler->stats();
   const SchedulerOptions& options = service->scheduler->options();
-  if (stats.waiting < options.max_waiting) return true;
+  // Those that find a free slot do not wait.
+  if (stats.waiting < options.max_waiting + std::max(0, options.slots - stats.running)) return true;
   Fail(call, {429, fmt::format("{} requests wait already", stats.waiting), "", "queue_full", 1});
   return false;
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text to tokens and back, in the shapes of llama-server.
+#include <fmt/core.h>
+
 #include <optional>
 
 #include "apps/server/chat_request.h"
@@ -81,6 +83,14 @@ void PostTokenize(Service* service, RouteCall call) {
                                                request.parse_special, request.add_special);
   if (!ids.ok()) return Fail(call, FromStatus(ids.status()));
   if (request.count_only) return RespondJson(call, {{"count", ids->size()}});
+  if (std::ssize(*ids) > kLimits.shown_tokens) {
+    return Fail(call,
+                {400,
+                 fmt::format("the text has {} tokens, at most {} are shown; count_only counts "
+                             "more",
+                             ids->size(), kLimits.shown_tokens),
+                 "content"});
+  }
   if (!request.with_pieces) return RespondJson(call, {{"tokens", *ids}});
   Json tokens = Json::array();
   for (const int32_t id : *ids) {

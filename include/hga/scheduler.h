@@ -103,6 +103,9 @@ struct GenerationRequest {
   int top_logprobs = -1;          // -1: no logprobs; else alternatives to each token, up to 20
   bool prompt_logprobs = false;   // also of the prompt (which is then read from its beginning)
   bool trace_plans = false;
+  // One that goes on with what an earlier one of the same client began: limits of what may wait do
+  // not refuse it.
+  bool continues = false;
   bool reuse_prefix = true;  // take K/V of a kept sequence with the same beginning
   // From Submit to the end; then it ends as kError with kDeadlineExceeded, between two passes. 0:
   // no limit.

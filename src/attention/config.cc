@@ -151,7 +151,10 @@ Status Validate(const AttentionConfig& config, int layers) {
   for (int layer : config.dense_layers) {
     HGA_RETURN_IF_ERROR(known("dense_layers", layer));
     if (config.sampled_layers.count(layer)) {
-      return InvalidArgument(fmt::format("layer {} is both dense and sampled", layer));
+      return InvalidArgument(
+          fmt::format("layer {} is both dense and sampled, one of them by the preset: "
+                      "dense_layers or sampled_layers none takes one away",
+                      layer));
     }
   }
   for (const auto& [layer, cells] : config.sampled_layers) {

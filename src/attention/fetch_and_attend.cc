@@ -202,6 +202,10 @@ Status SequenceAttention::RebuildChunks(Ops& ops, KvHistory& history, int layer,
 // The beam first, so that only what it keeps need be in memory.
 Status SequenceAttention::BringSummaries(Ops& ops, KvHistory& history, const RouteParams& route,
                                          int layer) {
+  // Left by a repair that failed: their pages hold nothing. Truncate builds them again.
+  if (!pager_->damaged().empty()) {
+    return DataLoss("summaries were damaged and could not be built again");
+  }
   BeamParams p;
   p.shape = route.shape;
   p.rule = route.rule;
@@ -223,10 +227,11 @@ Status SequenceAttention::BringSummaries(Ops& ops, KvHistory& history, const Rou
 
 // Builds damaged summaries again, from the K/V they came from.
 Status SequenceAttention::RepairSummaries(Ops& ops, KvHistory& history, int layer, int64_t chunks) {
-  const std::vector<SummaryPager::Chunks> damaged = std::move(pager_->damaged());
-  pager_->damaged().clear();
-  for (const SummaryPager::Chunks& d : damaged) {
+  std::vector<SummaryPager::Chunks>& damaged = pager_->damaged();
+  while (!damaged.empty()) {
+    const SummaryPager::Chunks d = damaged.back();
     HGA_RETURN_IF_ERROR(RebuildChunks(ops, history, layer, d.first, std::min(d.end, chunks)));
+    damaged.pop_back();
   }
   return OkStatus();
 }
@@ -234,7 +239,7 @@ Status SequenceAttention::RepairSummaries(Ops& ops, KvHistory& history, int laye
 Status SequenceAttention::Truncate(Ops& ops, KvHistory& history, int64_t length) {
   if (pager_ == nullptr) return OkStatus();
   const Status status = pager_->Truncate(length / kChunk);
-  if (status.code() != StatusCode::kDataLoss) return status;
+  if (!status.ok() && status.code() != StatusCode::kDataLoss) return status;
   for (int layer = 0; layer < history.shape().layers; ++layer) {
     // Which layer a damaged page belonged to does not matter: building again changes no bit.
     if (!pager_->paged(layer)) continue;

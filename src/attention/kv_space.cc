@@ -115,7 +115,8 @@ Status KvSpace::OpenDisk() {
   HGA_ASSIGN_OR_RETURN(const FileSystemFacts facts, FactsOf(options_.directory));
   if (facts.in_memory && !options_.allow_ram_directory) {
     return InvalidArgument(
-        fmt::format("{} is on {}, which is memory itself: K/V there saves nothing",
+        fmt::format("{} is on {}, which is memory itself: K/V there saves nothing; "
+                    "--allow-ram-kv-dir takes it",
                     Quoted(options_.directory), facts.name));
   }
   return OpenTiers(std::move(io), {});

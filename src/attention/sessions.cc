@@ -14,6 +14,7 @@ SessionInfo InfoOfEntry(const SessionEntry& entry) {
                    entry.model, "good",       entry.extra};
   if (entry.status == SessionStatus::kLocked) info.state = "in use";
   if (entry.status == SessionStatus::kDamaged) info.state = "damaged: " + entry.why;
+  if (entry.status == SessionStatus::kUnreadable) info.state = "unreadable: " + entry.why;
   return info;
 }
 

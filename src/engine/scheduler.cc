@@ -112,7 +112,7 @@ Result<uint64_t> SchedulerImpl::Submit(GenerationRequest request) {
   if (draining_ || ending_) return Cancelled("no more requests are taken");
   const auto waiting = static_cast<int>(waiting_.size());
   // One that could start at once does not count as waiting.
-  const bool free = waiting + busy_ < options_.slots;
+  const bool free = request.continues || waiting + busy_ < options_.slots;
   if (!free && waiting >= options_.max_waiting + std::max(0, options_.slots - busy_)) {
     ++refused_;
     return ResourceExhausted(

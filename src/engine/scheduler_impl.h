@@ -78,6 +78,7 @@ class SchedulerImpl final : public Scheduler {
   void AddPrefill(std::vector<BatchItem>* items, int64_t* rows);
   bool AddPrompt(Slot& slot, int64_t room, std::vector<BatchItem>* items, int64_t* rows);
   void RunBatch(std::span<const BatchItem> items);
+  Slot& SlotOf(const BatchItem& item);
   // What a slot's request makes of the tokens that were fed.
   void Fed(Slot& slot, const BatchItem& item);
   void FedPrompt(Slot& slot, const BatchItem& item);

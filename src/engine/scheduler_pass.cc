@@ -57,6 +57,15 @@ void Trace(const Sequence& sequence, const ModelInfo& info, const AttentionStats
   if (context > 0) token->visible_share = (now.visible - before.all.visible) / context;
 }
 
+// Whether the sequence still ends where the item's tokens belong. A repair that failed cuts it.
+bool Follows(const Slot& slot, const BatchItem& item) {
+  const RunningRequest& run = *slot.running;
+  const int64_t at = run.answer.empty()
+                         ? item.tokens.data() - run.request.prompt.data()
+                         : run.prompt() + static_cast<int64_t>(run.answer.size()) - 1;
+  return slot.length() == at;
+}
+
 }  // namespace
 
 GeneratedToken LogprobsOf(std::span<const float> logits, int32_t id, int top) {
@@ -160,6 +169,12 @@ bool SchedulerImpl::AddPrompt(Slot& slot, int64_t room, std::vector<BatchItem>* 
 
 // A batch that fails is taken apart, so that one sequence's trouble is nobody else's.
 void SchedulerImpl::RunBatch(std::span<const BatchItem> items) {
+  if (items.size() == 1) {
+    Slot& slot = SlotOf(items.front());
+    if (!Follows(slot, items.front())) {
+      return Finish(slot, GenerationFinish::kError, DataLoss("what was read of it is lost"));
+    }
+  }
   ++counts_.passes;
   const Status status = engine_->Forward(items);
   if (!status.ok() && items.size() > 1) {
@@ -167,15 +182,18 @@ void SchedulerImpl::RunBatch(std::span<const BatchItem> items) {
     return;
   }
   for (const BatchItem& item : items) {
-    const auto slot =
-        std::find_if(table_.slots().begin(), table_.slots().end(),
-                     [&](const Slot& s) { return s.sequence.get() == item.sequence; });
+    Slot& slot = SlotOf(item);
     if (status.ok()) {
-      Fed(*slot, item);
+      Fed(slot, item);
     } else {
-      Finish(*slot, GenerationFinish::kError, status);
+      Finish(slot, GenerationFinish::kError, status);
     }
   }
+}
+
+Slot& SchedulerImpl::SlotOf(const BatchItem& item) {
+  return *std::ranges::find_if(table_.slots(),
+                               [&](const Slot& s) { return s.sequence.get() == item.sequence; });
 }
 
 void SchedulerImpl::Fed(Slot& slot, const BatchItem& item) {
@@ -250,6 +268,7 @@ bool SchedulerImpl::Choose(RunningRequest& run, std::span<const float> logits,
   std::span<const uint64_t> allowed;
   if (run.request.constraint != nullptr) {
     const std::span<const uint64_t> bits = run.request.constraint->Allowed();
+    std::ranges::fill(allowed_, 0);  // bits beyond the tokenizer's, left by another's stop tokens
     std::copy_n(bits.begin(), std::min(bits.size(), allowed_.size()), allowed_.begin());
     if (run.request.constraint->MayEnd()) {
       for (const int32_t id : run.request.stop_ids) {

@@ -121,8 +121,8 @@ Status SlotTable::MakeRoom(const Slot& keep, int64_t bytes, bool* enough) {
 Result<Slot*> SlotTable::Take(const GenerationRequest& request, int64_t* cached) {
   const int64_t bytes = BytesOf(static_cast<int64_t>(request.prompt.size()) + request.max_tokens);
   if (options_->kv_bytes > 0 && bytes > options_->kv_bytes) {
-    return ResourceExhausted(
-        fmt::format("{} tokens need {} bytes of memory, allowed are {}",
+    return InvalidArgument(
+        fmt::format("max_tokens: {} tokens need {} bytes of memory, allowed are {}",
                     request.prompt.size() + static_cast<size_t>(request.max_tokens), bytes,
                     options_->kv_bytes));
   }
@@ -146,7 +146,10 @@ Status SlotTable::Prepare(Slot& slot, int64_t keep) {
 }
 
 Status SlotTable::Clear(Slot& slot) {
-  if (slot.length() == 0) return OkStatus();
+  if (slot.length() == 0) {
+    slot.planned_bytes = 0;
+    return OkStatus();
+  }
   slot.sequence.reset();
   slot.planned_bytes = 0;
   slot.owner.clear();
@@ -186,6 +189,7 @@ Result<int64_t> SlotTable::Save(Slot& slot, const std::string& name, const std::
   }
   HGA_RETURN_IF_ERROR(slot.sequence->Checkpoint({{}, slot.owner}));
   slot.sequence.reset();
+  slot.planned_bytes = 0;
   const Result<int64_t> tokens =
       CopySession(directory, slot.session, name, engine_->kv_options().disk_bytes);
   HGA_RETURN_IF_ERROR(OpenSlot(slot));
@@ -198,6 +202,10 @@ Result<int64_t> SlotTable::Restore(Slot& slot, const std::string& name, const st
     return NotFound(fmt::format("slot {} holds nothing of this owner", slot.id));
   }
   HGA_RETURN_IF_ERROR(CheckOwner(name, owner));
+  HGA_ASSIGN_OR_RETURN(const SessionInfo info, FindSession(engine_->kv_options().directory, name));
+  bool enough = false;
+  HGA_RETURN_IF_ERROR(MakeRoom(slot, BytesOf(info.tokens) - slot.planned_bytes, &enough));
+  if (!enough) return ResourceExhausted(fmt::format("no room for {} tokens now", info.tokens));
   HGA_RETURN_IF_ERROR(Clear(slot));
   slot.sequence.reset();
   const Result<int64_t> tokens = CopySession(engine_->kv_options().directory, name, slot.session,

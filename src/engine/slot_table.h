@@ -41,7 +41,7 @@ class SlotTable {
 
   // An idle slot for `prompt`, its sequence cut to what it shares with it and `*cached` long; other
   // idle slots are given up where bytes are short. nullptr: none is free, or there is no room
-  // beside the running ones. kResourceExhausted: never will be.
+  // beside the running ones. kInvalidArgument: never will be.
   Result<Slot*> Take(const GenerationRequest& request, int64_t* cached);
   // The tokens a slot holds, and its session, are gone.
   Status Clear(Slot& slot);

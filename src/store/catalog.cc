@@ -58,7 +58,15 @@ Result<NewestManifest> ReadFrom(IoBackend* io, const std::string& directory) {
   return newest;
 }
 
-Result<SessionEntry> Inspect(IoBackend* io, const std::string& root, const std::string& base) {
+// Nothing that a session may be given up for.
+bool MayBeGood(const Status& status) {
+  return !status.ok() && status.code() != StatusCode::kDataLoss &&
+         status.code() != StatusCode::kNotFound;
+}
+
+// `locked`: what LockSession said, and holds.
+Result<SessionEntry> Judge(IoBackend* io, const std::string& root, const std::string& base,
+                           const Result<IoFile>& locked) {
   const std::string directory = Joined(root, base);
   SessionEntry entry;
   entry.directory = base;
@@ -72,23 +80,37 @@ Result<SessionEntry> Inspect(IoBackend* io, const std::string& root, const std::
     entry.extra = newest->manifest.state.extra;
     entry.model = Hex(IdentityDigest(head.identity)).substr(0, kModelDigits);
   }
-  const Result<IoFile> records = LockSession(io, directory);
-  if (records.status().code() == StatusCode::kResourceExhausted) {
+  if (locked.status().code() == StatusCode::kResourceExhausted) {
     entry.status = SessionStatus::kLocked;
-  } else if (!newest.ok() || !records.ok()) {
-    entry.status = SessionStatus::kDamaged;
-    entry.why = newest.ok() ? records.status().message() : newest.status().message();
+  } else if (!newest.ok() || !locked.ok()) {
+    const Status& why = newest.ok() ? locked.status() : newest.status();
+    entry.status = MayBeGood(why) ? SessionStatus::kUnreadable : SessionStatus::kDamaged;
+    entry.why = why.message();
   }
   return entry;
 }
 
-// Removes a session unless it is in use (kResourceExhausted).
-Status Remove(IoBackend* io, const std::string& root, const std::string& base) {
+// Under its lock: whoever holds that may be about to save.
+Result<SessionEntry> Inspect(IoBackend* io, const std::string& root, const std::string& base) {
+  const Result<IoFile> locked = LockSession(io, Joined(root, base));
+  return Judge(io, root, base, locked);
+}
+
+// Removes a session unless it is in use, or no longer what it was when it was `judged` (if it was;
+// both kResourceExhausted).
+Status Remove(IoBackend* io, const std::string& root, const std::string& base,
+              const SessionEntry* judged = nullptr) {
   HGA_ASSIGN_OR_RETURN(const IoFile lock, LockRoot(io, root));
   const std::string directory = Joined(root, base);
-  const Status locked = LockSession(io, directory).status();
+  const Result<IoFile> locked = LockSession(io, directory);
   // A session without records has nobody who could hold them.
-  if (!locked.ok() && locked.code() != StatusCode::kDataLoss) return locked;
+  if (!locked.ok() && locked.status().code() != StatusCode::kDataLoss) return locked.status();
+  if (judged != nullptr) {
+    HGA_ASSIGN_OR_RETURN(const SessionEntry now, Judge(io, root, base, locked));
+    if (now.status != judged->status || now.saved_at != judged->saved_at) {
+      return ResourceExhausted("saved meanwhile");
+    }
+  }
   return RemoveSession(io, root, directory);
 }
 
@@ -233,9 +255,10 @@ Result<PruneReport> Catalog::Prune(int64_t quota) const {
   for (SessionEntry& entry : entries) {
     const bool damaged = entry.status == SessionStatus::kDamaged;
     if (!damaged && report.bytes_left <= quota) continue;
-    const Status status = entry.status == SessionStatus::kLocked
-                              ? ResourceExhausted("in use")
-                              : Remove(io_, root_, entry.directory);
+    const bool stays =
+        entry.status == SessionStatus::kLocked || entry.status == SessionStatus::kUnreadable;
+    const Status status = stays ? ResourceExhausted("in use or unreadable")
+                                : Remove(io_, root_, entry.directory, &entry);
     if (status.code() == StatusCode::kResourceExhausted) {
       ++report.locked;
       continue;

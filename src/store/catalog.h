@@ -18,8 +18,9 @@ namespace hga {
 
 enum class SessionStatus {
   kGood,
-  kDamaged,  // no usable manifest: left by a crash during creation, or both slots are broken
-  kLocked,   // in use
+  kDamaged,     // no usable manifest: left by a crash during creation, or both slots are broken
+  kLocked,      // in use
+  kUnreadable,  // perhaps good: another program's format, or it could not be read now
 };
 
 struct SessionEntry {
@@ -31,7 +32,7 @@ struct SessionEntry {
   std::string model;     // first 12 hexadecimal digits of the identity's digest
   std::string extra;     // SessionState::extra
   SessionStatus status = SessionStatus::kGood;
-  std::string why;  // of kDamaged
+  std::string why;  // of kDamaged and kUnreadable
 };
 
 struct VerifyReport {
@@ -79,7 +80,7 @@ class Catalog {
   // kNotFound; kResourceExhausted: in use.
   Status Delete(const std::string& name) const;
   // Removes damaged sessions, then the oldest ones until all take at most `quota` bytes. Those in
-  // use stay and count.
+  // use or unreadable stay and count, and so do those saved while it looks.
   Result<PruneReport> Prune(int64_t quota) const;
   // The session of this identity that shares the most tokens with `tokens`.
   Result<PrefixMatch> FindLongestPrefix(const SessionIdentity& identity,

@@ -107,7 +107,9 @@ void KvHistory::Prefetch(CellFetch* fetch) {
   for (CellFetch::Wanted& w : fetch->wanted_) {
     const bool here = layer.slots[Index(w.kv_head, w.cell)] != kNoSlot;
     const int64_t chunk = w.cell / spec::kCellsPerChunk;
-    if (here || records_.generation(chunk, fetch->layer_) == 0) continue;
+    // A guess may be older than a cut.
+    if (here || chunk >= records_.chunks()) continue;
+    if (records_.generation(chunk, fetch->layer_) == 0) continue;
     if (tiers_->pool().available() == 0 || !Miss(fetch, &w).ok()) break;
   }
   // Whoever fetches them later pins them.

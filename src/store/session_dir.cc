@@ -153,9 +153,13 @@ Result<NewestManifest> ReadNewest(const std::array<IoFile, 2>& slots) {
     if (!slot.ok() && !IsBroken(slot.status())) return slot.status();
   }
   if (!read[0].ok() && !read[1].ok()) {
-    return DataLoss(fmt::format("{}: {}; {}: {}", Quoted(slots[0].path()),
-                                read[0].status().message(), Quoted(slots[1].path()),
-                                read[1].status().message()));
+    // One that could not be read may be good.
+    const bool unread = read[0].status().code() == StatusCode::kIoError ||
+                        read[1].status().code() == StatusCode::kIoError;
+    const StatusCode code = unread ? StatusCode::kIoError : StatusCode::kDataLoss;
+    return Status(code,
+                  fmt::format("{}: {}; {}: {}", Quoted(slots[0].path()), read[0].status().message(),
+                              Quoted(slots[1].path()), read[1].status().message()));
   }
   const bool second =
       !read[0].ok() || (read[1].ok() && read[1]->header.generation > read[0]->header.generation);

@@ -349,7 +349,7 @@ TEST_F(SchedulerTest, BytesBoundWhatIsHeld) {
   const auto recorder = std::make_shared<Recorder>();
   ASSERT_TRUE(scheduler->Submit(Request(Prompt(1900, 1, vocab()), 40, recorder)).ok());
   EXPECT_EQ(recorder->Wait().finish, GenerationFinish::kError);
-  EXPECT_EQ(recorder->end_.error.code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(recorder->end_.error.code(), StatusCode::kInvalidArgument);
 }
 
 TEST_F(SchedulerTest, BadRequestsAreNamed) {
