@@ -425,6 +425,12 @@ class GoodHttp(unittest.TestCase):
                 answer += data
         self.assertRegex(answer, rb"(?s)^HTTP/1.1 200.*HTTP/1.1 404")
 
+    def test_paths_without_a_body_take_none(self):
+        for path in ("/health", "/v1/models", "/"):
+            status, _, content = self.server.request("GET", path, b"{}")
+            self.assertEqual((status, content["error"]["code"]), (413, "body_too_large"))
+            self.assertEqual(self.server.request("GET", path, b"")[0], 200)
+
     def test_allow_names_the_methods(self):
         _, headers, _ = self.server.request("PUT", "/v1/models")
         self.assertEqual(headers["Allow"], "GET, HEAD, OPTIONS")

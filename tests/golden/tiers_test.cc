@@ -173,6 +173,30 @@ TEST_P(Tiers, LogitsAreEqualWhereverKvLives) {
   }
 }
 
+// Read-ahead guesses by the newest plan, which may be of a time before a cut.
+TEST(CutSequences, DecodeBehindTheCut) {
+  const AttentionConfig rules = *PresetConfig("default");
+  constexpr int kLong = 4000, kShort = 2600, kSteps = 8;
+  std::vector<int32_t> other = Prompt(1, kShort);
+  const std::vector<int32_t> prompt = Prompt(3, kLong);
+  std::copy_n(prompt.begin(), 2500, other.begin());
+  const ScratchDirectory directory;
+  KvOptions kv;
+  const std::unique_ptr<Engine> memory = OpenMini(kv);
+  ASSERT_NE(memory, nullptr);
+  auto plain = memory->NewSequence(rules, kLong + kSteps + 1);
+  ASSERT_TRUE(plain.ok());
+  const Answer expected = Ask(*memory, **plain, other, kSteps, false);
+  kv.directory = directory.path();
+  kv.host_bytes = RoutedBytes(memory->info(), rules, kLong) / 10;
+  const std::unique_ptr<Engine> engine = OpenMini(kv);
+  auto cut = engine->NewSequence(rules, kLong + kSteps + 1);
+  ASSERT_TRUE(cut.ok());
+  Ask(*engine, **cut, prompt, kSteps, false);
+  ASSERT_TRUE((*cut)->Truncate(2500).ok());
+  EXPECT_TRUE(Ask(*engine, **cut, other, kSteps, false) == expected);
+}
+
 // Rules with a first level, and a bound that sends most of their group level to disk.
 TEST(SpilledSummaries, LogitsAreEqual) {
   AttentionConfig rules = *PresetConfig("long");

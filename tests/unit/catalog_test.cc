@@ -222,6 +222,29 @@ TEST_P(CatalogTest, DamagedSessionsAreListedAndPrunedWhateverTheQuota) {
   EXPECT_EQ(io()->List(root())->size(), 2u);
 }
 
+// Sound, and none of this program's business.
+TEST_P(CatalogTest, PruneLeavesOtherFormatsAlone) {
+  Make("newer", 1, {100});
+  SessionState state = MakeState(100, 1);
+  ManifestHead head;
+  head.generation = 2;
+  head.store_id = kStoreId;
+  head.name = "newer";
+  head.identity = MakeIdentity();
+  head.identity.format = 2;
+  head.chunks.resize(1);
+  Poke(io(), FileOf(root(), "newer", "manifest.0"), 0, EncodeManifest(head, state));
+  const SessionEntry entry = Entry("newer");
+  EXPECT_EQ(entry.status, SessionStatus::kUnreadable);
+  EXPECT_THAT(entry.why, HasSubstr("format version"));
+  const Result<PruneReport> report = catalog().Prune(0);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_THAT(report->removed, IsEmpty());
+  EXPECT_EQ(report->locked, 1);
+  EXPECT_TRUE(catalog().Delete("newer").ok());
+  EXPECT_THAT(Names(), IsEmpty());
+}
+
 TEST_P(CatalogTest, FindsTheLongestPrefixOfTheSameIdentity) {
   Make("short", 1, {100});
   Make("long", 1, {500});

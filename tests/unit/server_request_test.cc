@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fmt/core.h>
+#include <chrono>
+
 #include "apps/server/auth.h"
 #include "apps/server/chat_request.h"
 #include "apps/server/completion_request.h"
@@ -52,6 +55,27 @@ TEST(ServerJson, PositionsAndLimits) {
               HasSubstr("'b' is there twice"));
   EXPECT_TRUE(ParseJson(R"([{"a": 1}, {"a": 2}])", small).ok());
   EXPECT_FALSE(ParseJson("1e999", small).ok());
+}
+
+// Time grows with the text: a quadratic step would take minutes.
+TEST(ServerJson, WideOnesTakeNoLonger) {
+  const auto list = [](int count, const std::string& item) {
+    std::string text = "[" + item;
+    for (int i = 1; i < count; ++i) text += "," + item;
+    return text + "]";
+  };
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(ParseJson(list(1 << 20, "{}"), kLimits).ok());
+  EXPECT_TRUE(ParseJson(list(1 << 16, R"({"a":[],"b":0})"), kLimits).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+  std::string wide = R"({"k":0)";
+  for (int64_t i = 0; i < kLimits.json_members; ++i) wide += fmt::format(R"(,"{}":0)", i);
+  EXPECT_THAT(ParseJson(wide + "}", kLimits).status().message(), HasSubstr("2048 members"));
+  Limits small;
+  small.json_all_members = 3;
+  EXPECT_TRUE(ParseJson(R"([{"a":1},{"a":1,"b":2}])", small).ok());
+  EXPECT_THAT(ParseJson(R"([{"a":1},{"a":1,"b":2,"c":3}])", small).status().message(),
+              HasSubstr("3 in all"));
 }
 
 TEST(ServerJson, QuotedTextIsHarmless) {
